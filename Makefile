@@ -1,0 +1,138 @@
+# `make` explains every target and variable. Nothing but python3 and its venv is needed beforehand.
+
+define HELP
+Usage: make TARGET [VARIABLE=value ...]
+
+Targets
+  help      this text
+  setup     create .venv with the pinned packages; the targets below do so by themselves, once
+  bench     train the methods over several seeds and write the figure and the table to results/
+  data      build a task's datasets in data/minari/ from its committed policies
+  figure5   redraw the figure from the committed results
+  test      fast tests
+  test-all  every test, the slow ones too
+  lint      ruff and mypy
+  format    rewrite the code in ruff's style
+  clean     remove .venv, data/minari/, caches and build files; results/ and data/policies/ stay
+
+Variables of bench (ENV also of data)
+  Name         Default    Example            Meaning
+  ENV          hopper     ENV=hopper         task: hopper, halfcheetah or walker2d
+  PRESET       quick      PRESET=smoke       smoke (minutes), quick (half an hour) or paper (a GPU)
+  METHODS      preset's   METHODS=aihf,rlhf  any of aihf, rlhf, ipl, bc, irl, oracle
+  SEEDS        preset's   SEEDS=0-4          learner seeds, as 0-4 or 0,3,7; each method's run as a batch
+  STEPS        preset's   STEPS=50000        SAC steps a seed
+  DEVICE       auto       DEVICE=cpu         auto, cpu or cuda
+  DEMO_MIX     0          DEMO_MIX=0.25      share of demonstrations from a lower tier, 0 to 1
+  DEMO_NOISE   0          DEMO_NOISE=0.1     action noise in the demonstrations, 0 to 1
+  LABEL_ERROR  0          LABEL_ERROR=0.1    share of preference labels that are wrong, 0 to 1
+  TENSORBOARD  0          TENSORBOARD=1      1 also writes TensorBoard events
+
+Variables of setup
+  PYTHON       python3    PYTHON=python3.12  interpreter to make .venv with, 3.11 or newer
+  TORCH_INDEX  none       TORCH_INDEX=URL    one more package index for pip. Linux without a GPU: with the
+                                             index of PyTorch's CPU wheels, .venv is several GB smaller
+endef
+
+.DEFAULT_GOAL := help
+.PHONY: help setup bench data figure5 test test-all lint format clean
+
+BENCH_VARIABLES := ENV PRESET METHODS SEEDS STEPS DEVICE DEMO_MIX DEMO_NOISE LABEL_ERROR
+VARIABLES := $(BENCH_VARIABLES) TENSORBOARD PYTHON TORCH_INDEX
+
+# A misspelt variable would otherwise be ignored, and half an hour spent on the defaults.
+GIVEN := $(foreach v,$(.VARIABLES),$(if $(findstring command,$(origin $v)),$v))
+UNKNOWN := $(firstword $(filter-out $(VARIABLES) SHELL,$(GIVEN)))
+$(if $(UNKNOWN),$(error $(UNKNOWN) is not a variable of this Makefile. Valid: $(VARIABLES)))
+
+# Values are text: `value` keeps make from expanding what a user wrote, and recipes read them from
+# the environment, so that the shell never parses them.
+$(foreach v,$(VARIABLES),$(eval override $v := $$(value $v)))
+override ENV := $(or $(ENV),hopper)
+override PYTHON := $(or $(PYTHON),python3)
+export $(VARIABLES)
+
+# Before anything is installed or written: one line for the first wrong value.
+quoted = '$(subst ','\'',$1)'
+ifneq ($(filter bench data,$(MAKECMDGOALS)),)
+  ifeq ($(shell command -v $(call quoted,$(PYTHON))),)
+    $(error PYTHON=$(PYTHON) was not found: install Python 3.11 or newer, or name it with PYTHON=)
+  endif
+  WRONG := $(shell $(call quoted,$(PYTHON)) -B -m aihf_control.choices \
+    $(foreach v,$(BENCH_VARIABLES),$(call quoted,$v=$($v))) 2>&1)
+  $(if $(WRONG),$(error $(WRONG)))
+  $(if $(filter-out 0 1,$(TENSORBOARD)),$(error TENSORBOARD=$(TENSORBOARD) is neither 0 nor 1))
+endif
+
+help:
+	@$(info $(HELP)):
+
+STAMP := .venv/.stamp
+PIP_INSTALL = .venv/bin/python -m pip install -qq --disable-pip-version-check -c constraints.txt \
+  $(if $(TORCH_INDEX),--extra-index-url "$$TORCH_INDEX")
+
+# Prints nothing for an interpreter that can make the environment.
+define PYTHON_PROBLEM
+$(shell $(call quoted,$(PYTHON)) -c 'import sys; sys.version_info < (3, 11) and print(\
+"is Python %d.%d, 3.11 or newer is needed: name one with PYTHON=" % sys.version_info[:2])' 2>&1)
+endef
+define VENV_PROBLEM
+$(shell $(call quoted,$(PYTHON)) -c 'import ensurepip, venv' 2>/dev/null \
+|| echo "has no venv: install it (on Debian and Ubuntu: apt-get install python3-venv)")
+endef
+
+setup: $(STAMP)
+	@:
+
+# A .venv that was moved or copied still runs the code of the place where it was made.
+HERE := $(shell test "$$(cat $(STAMP) 2>/dev/null)" = "$$(pwd -P)" && echo yes)
+$(if $(HERE),,$(eval .PHONY: $(STAMP)))
+
+# The stamp is written last, so an interrupted installation is started again.
+$(STAMP): pyproject.toml constraints.txt
+	$(if $(PYTHON_PROBLEM),$(error PYTHON=$(PYTHON) $(PYTHON_PROBLEM)))
+	$(if $(VENV_PROBLEM),$(error PYTHON=$(PYTHON) $(VENV_PROBLEM)))
+	@echo "Setting up .venv with the pinned packages, once: a few minutes and 2 GB (more with CUDA)."
+	@"$$PYTHON" -m venv $(if $(HERE),,--clear) .venv
+	@$(PIP_INSTALL) -e '.[dev]'
+	@pwd -P > $@
+
+$(STAMP)-tensorboard: $(STAMP)
+	@echo "Adding TensorBoard to .venv, once."
+	@$(PIP_INSTALL) -e '.[tensorboard]'
+	@touch $@
+
+# $(call option,--seeds,SEEDS): nothing when SEEDS is empty, so that defaults are stated in one place.
+option = $(if $($2),$1 "$$$2")
+BENCH_OPTIONS = $(strip --task "$$ENV" $(call option,--preset,PRESET) $(call option,--methods,METHODS) \
+  $(call option,--seeds,SEEDS) $(call option,--steps,STEPS) $(call option,--device,DEVICE) \
+  $(call option,--demo-mix,DEMO_MIX) $(call option,--demo-noise,DEMO_NOISE) \
+  $(call option,--label-error,LABEL_ERROR) $(if $(filter 1,$(TENSORBOARD)),--tensorboard))
+
+bench: $(STAMP) $(if $(filter 1,$(TENSORBOARD)),$(STAMP)-tensorboard)
+	@.venv/bin/aihf bench $(BENCH_OPTIONS)
+
+data: $(STAMP)
+	@.venv/bin/aihf data build --task "$$ENV"
+
+figure5: $(STAMP)
+	@.venv/bin/python -m benchmarks.figure5
+
+test: $(STAMP)
+	@.venv/bin/python -m pytest -q
+
+test-all: $(STAMP)
+	@.venv/bin/python -m pytest -q -m "slow or not slow"
+
+lint: $(STAMP)
+	@.venv/bin/ruff check aihf_control benchmarks tests
+	@.venv/bin/ruff format --check aihf_control benchmarks tests
+	@.venv/bin/mypy
+
+format: $(STAMP)
+	@.venv/bin/ruff check --fix-only aihf_control benchmarks tests
+	@.venv/bin/ruff format aihf_control benchmarks tests
+
+clean:
+	rm -rf .venv build dist *.egg-info .hypothesis .mypy_cache .pytest_cache .ruff_cache data/minari
+	find aihf_control benchmarks tests -name __pycache__ -prune -exec rm -rf {} +

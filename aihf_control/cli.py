@@ -1,0 +1,226 @@
+"""`aihf …`: each command is a dataclass, parsed by tyro; the work is done elsewhere."""
+
+from __future__ import annotations
+
+import os
+import shlex
+import signal
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Annotated
+
+import tyro
+
+from aihf_control import choices
+from aihf_control.choices import InvalidChoice, choose
+from aihf_control.preparation import FeedbackSource, Folders, build_data, make_feedback
+from aihf_control.experiment import Study, run_study, train_policies
+from aihf_control.feedback import FeedbackConfig
+from aihf_control.locks import Locked
+from aihf_control.machine import choose_device
+from aihf_control.methods.settings import Settings
+from aihf_control.presets import PRESETS
+from aihf_control.report import write_report
+from aihf_control.results import InvalidResults
+from aihf_control.signals import Preempted, interruptible
+from aihf_control.tasks import TASKS, Task
+from aihf_control.types import InvalidData
+
+REQUEUE = 75
+"""Exit status after a signal: run the same command again (EX_TEMPFAIL)."""
+
+
+def _say(line: str) -> None:
+    print(line, flush=True)
+
+
+def _task(name: str) -> Task:
+    return TASKS[choose("ENV", name, TASKS)]
+
+
+def _command() -> str:
+    """What the user typed: `make` hands its own line on."""
+    return os.environ.get("AIHF_COMMAND") or shlex.join(["aihf", *sys.argv[1:]])
+
+
+@dataclass(frozen=True)
+class Bench:
+    """Train the methods over several seeds and write the figure and the table."""
+
+    task: str
+    """hopper, halfcheetah or walker2d."""
+    preset: str = "quick"
+    """smoke (minutes), quick (half an hour on two cores) or paper (a GPU)."""
+    methods: str | None = None
+    """Comma-separated; the preset's if not given."""
+    seeds: str | None = None
+    """As 0-2 or 0,3,7; the preset's if not given."""
+    steps: int | None = None
+    """SAC steps a seed; the preset's if not given."""
+    device: str = "auto"
+    """auto, cpu or cuda."""
+    study: str | None = None
+    """Name of the results' folder; the preset's if not given."""
+    demonstrations: str | None = None
+    """Minari id to take the demonstrations from, instead of the task's expert tier."""
+    preferences: tuple[str, ...] = ()
+    """Minari ids to cut the preference pairs from, instead of the task's simple and medium tiers."""
+    tensorboard: bool = False
+    """Also write TensorBoard events beside each run."""
+    root: Path = field(default_factory=Folders.default_root)
+    """The checkout whose `data/` and `results/` are used."""
+    feedback: FeedbackConfig = field(default_factory=FeedbackConfig)
+    settings: Settings = field(default_factory=Settings)
+
+    def run(self) -> None:
+        """Check every value, then build what is missing, train what is unfinished, and report."""
+        task, preset = _task(self.task), PRESETS[self.preset]
+        methods = choices.parse_methods(self.methods) if self.methods else preset.methods
+        seeds = choices.parse_seeds(self.seeds) if self.seeds else preset.seeds
+        device = choose_device(choose("DEVICE", self.device, choices.DEVICES))
+        settings = replace(self.settings, steps=self.steps) if self.steps else self.settings
+        folders, name = Folders(self.root), self.study or preset.study
+        source = FeedbackSource(self.demonstrations, self.preferences or None, self.feedback)
+        feedback, folder = make_feedback(task, source, folders, _say)
+        _say(f"feedback {feedback.sha256[:12]} in {folder}")
+        study = Study(name, self.preset, task, methods, seeds, settings, device, _command())
+        run_study(study, feedback, folders, _say, observer=_event_writer() if self.tensorboard else None)
+        report = write_report(folders.runs, name, task.name, methods, folders.report(name, task))
+        _say("\n" + report.text)
+
+
+@dataclass(frozen=True)
+class DataTrain:
+    """Train a task's reference policies on the true reward, and choose the three tiers."""
+
+    task: str
+    seeds: str = "1000-1003"
+    """From 1000 up, so that no reported run is the agent that made the data."""
+    steps: int = 300_000
+    device: str = "auto"
+    root: Path = field(default_factory=Folders.default_root)
+
+    def run(self) -> None:
+        """Resumable; the policies are chosen when the last seed has finished."""
+        task, folders = _task(self.task), Folders(self.root)
+        device = choose_device(choose("DEVICE", self.device, choices.DEVICES))
+        path = train_policies(
+            task, choices.parse_seeds(self.seeds), self.steps, device, folders, _say, _command()
+        )
+        _say(f"wrote {path}")
+
+
+@dataclass(frozen=True)
+class DataBuild:
+    """Roll a task's committed policies out into Minari datasets under `data/minari/`."""
+
+    task: str
+    root: Path = field(default_factory=Folders.default_root)
+
+    def run(self) -> None:
+        """Replaces datasets that are there."""
+        build_data(_task(self.task), Folders(self.root), _say)
+
+
+@dataclass(frozen=True)
+class FeedbackBuild:
+    """Write demonstrations and preference pairs as .npz files with a manifest."""
+
+    task: str
+    demonstrations: str | None = None
+    """Minari id; the task's expert tier if not given."""
+    preferences: tuple[str, ...] = ()
+    """Minari ids; the task's simple and medium tiers if not given."""
+    root: Path = field(default_factory=Folders.default_root)
+    feedback: FeedbackConfig = field(default_factory=FeedbackConfig)
+
+    def run(self) -> None:
+        """What was built before is only named."""
+        source = FeedbackSource(self.demonstrations, self.preferences or None, self.feedback)
+        feedback, folder = make_feedback(_task(self.task), source, Folders(self.root), _say)
+        _say(f"feedback {feedback.sha256[:12]} in {folder}")
+
+
+@dataclass(frozen=True)
+class Report:
+    """Redraw a study's figure and table from its progress.csv files."""
+
+    task: str
+    study: str = "bench"
+    methods: str = "aihf,rlhf,ipl,bc"
+    root: Path = field(default_factory=Folders.default_root)
+
+    def run(self) -> None:
+        """Trains nothing."""
+        task, folders = _task(self.task), Folders(self.root)
+        methods = choices.parse_methods(self.methods)
+        output = folders.report(self.study, task)
+        _say(write_report(folders.runs, self.study, task.name, methods, output).text)
+
+
+def _event_writer() -> Callable[..., None]:
+    from aihf_control.events import write_events
+
+    return write_events
+
+
+Command = Bench | DataTrain | DataBuild | FeedbackBuild | Report
+COMMANDS: dict[str, type[Command]] = {
+    "bench": Bench,
+    "data train": DataTrain,
+    "data build": DataBuild,
+    "feedback build": FeedbackBuild,
+    "report": Report,
+}
+
+
+def parse(arguments: list[str]) -> Command:
+    """The command that `arguments` name; raises `InvalidChoice`, or exits after `--help`."""
+    for words in (2, 1):
+        name = " ".join(arguments[:words])
+        if name in COMMANDS:
+            return _parse_command(name, arguments[words:])
+    if arguments and not arguments[0].startswith("-"):
+        choose("aihf command", " ".join(arguments[:1]), COMMANDS)
+    lines = [f"  aihf {name:<16}{kind.__doc__}" for name, kind in COMMANDS.items()]
+    print("\n".join(["Usage: aihf COMMAND [OPTIONS], with --help for a command's options", *lines]))
+    raise SystemExit(0 if set(arguments) & {"-h", "--help"} else 2)
+
+
+def _parse_command(name: str, options: list[str]) -> Command:
+    kind, default = COMMANDS[name], None
+    if kind is Bench:  # the preset decides the other defaults, so it is read first
+        preset = tyro.cli(_PresetOnly, args=options, return_unknown_args=True, add_help=False)[0].preset
+        choose("PRESET", preset, choices.PRESETS)
+        default = replace(_no_task(), preset=preset, settings=PRESETS[preset].settings)
+    return tyro.cli(kind, args=options, prog=f"aihf {name}", default=default)
+
+
+@dataclass(frozen=True)
+class _PresetOnly:
+    preset: Annotated[str, tyro.conf.arg(help="")] = "quick"
+
+
+def _no_task() -> Bench:
+    return Bench(task=tyro.MISSING)
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run one command; the exit status is 0, 2 after an error, 75 for "requeue me", 130 after Ctrl-C."""
+    signal.signal(signal.SIGPIPE, signal.SIG_DFL)
+    try:
+        command = parse(sys.argv[1:] if arguments is None else arguments)
+        with interruptible():
+            command.run()
+    except Preempted as stop:
+        print(f"aihf: {stop}: the unfinished round is dropped; the same command goes on", file=sys.stderr)
+        return REQUEUE
+    except KeyboardInterrupt:
+        print("\naihf: interrupted: the same command goes on from the last round", file=sys.stderr)
+        return 130
+    except (InvalidChoice, InvalidData, InvalidResults, Locked, OSError) as error:
+        print(f"aihf: {error}", file=sys.stderr)
+        return 2
+    return 0

@@ -1,0 +1,150 @@
+"""The only place where tasks, data, methods and runs meet."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import torch
+
+from aihf_control import machine, policies
+from aihf_control.batch import BatchRun, Observer
+from aihf_control.locks import SeedLock
+from aihf_control.methods import Context
+from aihf_control.methods.settings import Settings
+from aihf_control.preparation import Folders, Say
+from aihf_control.runs import RunPaths, differences, find_batches, read_config, read_status, remove_finished_checkpoints, write_config
+from aihf_control.sac import SACConfig
+from aihf_control.samples import FeedbackTables
+from aihf_control.sb3 import save_policy
+from aihf_control.tasks import Task
+from aihf_control.types import Feedback, InvalidData
+
+TRAINING_BATCH = 128
+"""Batch size of the runs that make the reference policies."""
+
+
+@dataclass(frozen=True)
+class Study:
+    """One task's part of a study: which methods over which seeds, on which feedback."""
+
+    name: str
+    preset: str
+    task: Task
+    methods: tuple[str, ...]
+    seeds: tuple[int, ...]
+    settings: Settings
+    device: torch.device
+    command: str
+
+
+def run_study(
+    study: Study, feedback: Feedback | None, folders: Folders, say: Say, observer: Observer | None = None
+) -> None:
+    """Train every method's seeds that are not finished yet; a finished one is left as it is."""
+    reference = policies.references(study.task, folders.policies(study.task))
+    config = {
+        "study": study.name,
+        "task": study.task.name,
+        "preset": study.preset,
+        "steps": study.settings.steps,
+        "round_steps": study.settings.round_steps,
+        "device": machine.describe_device(study.device),
+        "threads": torch.get_num_threads(),
+        "versions": machine.versions(),
+        "feedback": _facts(feedback) if feedback else None,
+        "references": asdict(reference) if reference else None,
+        "settings": asdict(study.settings),
+        "command": study.command,
+    }
+    discount = study.settings.aihf.trajectory_discount
+    tables = FeedbackTables(feedback, discount, study.device) if feedback else None
+    for method in study.methods:
+        paths = RunPaths(folders.runs, study.name, study.task.name, method)
+        remove_finished_checkpoints(paths)
+        context = Context(study.task, study.seeds, study.settings, tables, study.device)
+        for seeds in _batches(paths, config, study.seeds, say):
+            _run_batch(paths, replace(context, seeds=seeds), config, observer)
+
+
+def _facts(feedback: Feedback) -> dict[str, Any]:
+    return {
+        "sha256": feedback.sha256,
+        "demonstrations_return": feedback.demonstrations_return,
+        "demonstrations": sum(len(episode) for episode in feedback.demonstrations),
+        "pairs": len(feedback.pairs),
+        "segment_length": feedback.pairs.preferred.horizon,
+    }
+
+
+def _batches(paths: RunPaths, config: dict[str, Any], seeds: Sequence[int], say: Say) -> list[tuple[int, ...]]:
+    """The batches to run: recorded unfinished ones as they were, then one of all that is new."""
+    recorded = [batch for batch in find_batches(paths) if set(batch) & set(seeds)]
+    resumed = {seed for batch in recorded for seed in batch}
+    finished, new = [], []
+    for seed in sorted(set(seeds) | resumed):
+        folder = paths.seed(seed)
+        earlier = read_config(folder)
+        if earlier is not None and (changes := differences(earlier, config)):
+            raise InvalidData(
+                f"{folder} was made with other settings ({'; '.join(changes)}): use the same ones, "
+                "or another --study (STUDY=name)"
+            )
+        status = read_status(folder)
+        if seed in resumed:
+            continue
+        (finished if status is not None and status.ended else new).append(seed)
+    if finished:
+        say(f"{paths.method}: seeds {_list(finished)} are finished already")
+    for batch in recorded:
+        say(f"{paths.method}: resuming seeds {_list(batch)}")
+    return [*recorded, *([tuple(new)] if new else [])]
+
+
+def _list(seeds: Sequence[int]) -> str:
+    return ", ".join(map(str, seeds))
+
+
+def _run_batch(
+    paths: RunPaths, context: Context, config: dict[str, Any], observer: Observer | None
+) -> None:
+    folders = [paths.seed(seed) for seed in context.seeds]
+    with SeedLock(folders) as lock:
+        for seed, folder in zip(context.seeds, folders, strict=True):
+            write_config(folder, config | {"method": paths.method, "seed": seed, "batch": list(context.seeds)})
+        BatchRun(paths, context, lock, observer).run()
+
+
+def train_policies(
+    task: Task, seeds: tuple[int, ...], steps: int, device: torch.device, folders: Folders, say: Say,
+    command: str,
+) -> Path:  # fmt: skip
+    """Train the task's oracle on `seeds`, a snapshot at each evaluation, and write the chosen policies."""
+    if min(seeds) < policies.FIRST_TRAINING_SEED:
+        raise InvalidData(f"SEEDS: {min(seeds)} may be reported; train data on seeds from 1000 up")
+    settings = replace(Settings(steps=steps), sac=SACConfig(batch_size=TRAINING_BATCH))
+    study = Study("data", "data", task, ("oracle",), seeds, settings, device, command)
+    run_study(study, None, folders, say, observer=_snapshot)
+    paths = RunPaths(folders.runs, study.name, task.name, "oracle")
+    candidates = [
+        policies.Candidate(_snapshot_path(paths.seed(seed), row.step), seed, row.step, row.return_mean)
+        for seed in seeds
+        for row in pd.read_csv(paths.seed(seed) / "progress.csv").itertuples()
+    ]
+    return policies.write_policies(
+        task, candidates, folders.policies(task), command=command, versions=machine.versions()
+    )
+
+
+def _snapshot_path(folder: Path, step: int) -> Path:
+    return folder / "snapshots" / f"step_{step:08d}.zip"
+
+
+def _snapshot(run: BatchRun, step: int) -> None:
+    for member, seed in enumerate(run.context.seeds):
+        path = _snapshot_path(run.paths.seed(seed), step)
+        path.parent.mkdir(exist_ok=True)
+        save_policy(path, run.context.task, run.method.actor, member)

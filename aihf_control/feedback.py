@@ -1,0 +1,376 @@
+"""Feedback: demonstrations, labelled pairs and held-out pairs, as plain `.npz` files with a manifest.
+
+The same configuration and episodes give the same bytes, so that a hash names the feedback of a run.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+import os
+import tempfile
+import zipfile
+import zlib
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from aihf_control.preferences import Teacher, make_pairs
+from aihf_control.types import (
+    Episode,
+    Feedback,
+    Floats,
+    InvalidData,
+    PreferencePairs,
+    Segments,
+    Transitions,
+    require_finite,
+)
+
+FORMAT = 1
+HELD_OUT_SHARE = 0.1
+"""Share of each preference tier's episodes kept for the held-out pairs alone."""
+
+NoisyRollouts = Callable[[float, int, int], Sequence[Episode]]
+"""(standard deviation of the action noise, transitions, seed) → episodes of the demonstrating policy."""
+
+_TABLE = dict.fromkeys(("observations", "actions", "rewards", "next_observations", "masks"), "<f4")
+_SEGMENTS = ("preferred_starts", "preferred_lengths", "rejected_starts", "rejected_lengths")
+_PAIRS = _TABLE | dict.fromkeys((*_SEGMENTS, "horizon"), "<i8") | {"confidence": "<f8"}
+_EPISODES = {"observations": "<f8", "actions": "<f8", "rewards": "<f8", "lengths": "<i8", "terminated": "|b1"}
+_FILES = {"demonstrations.npz": _EPISODES, "preferences.npz": _PAIRS, "held_out.npz": _PAIRS}
+_DIMENSIONS = {"observations": 2, "actions": 2, "next_observations": 2, "horizon": 0}  # the others: 1
+
+
+@dataclass(frozen=True)
+class FeedbackConfig:
+    """What is asked of the feedback; the defaults are the paper's numbers (Figure 5)."""
+
+    demonstration_transitions: int = 10_000
+    """Whole episodes are taken until they hold at least this many transitions."""
+    pairs: int = 20_000
+    held_out_pairs: int = 1_000
+    segment_length: int = 50
+    demo_mix: float = 0.0
+    """Share of the demonstrations (episodes) that come from a lower tier."""
+    demo_noise: float = 0.0
+    """Standard deviation of Gaussian noise on the demonstrator's actions, rolled out anew."""
+    teacher: Teacher = field(default_factory=Teacher)
+    """Labels `pairs`. The held-out pairs are labelled without any error: they measure the reward."""
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        for name in ("demonstration_transitions", "pairs", "held_out_pairs", "segment_length"):
+            if getattr(self, name) < 1:
+                raise InvalidData(f"{name} is {getattr(self, name)}, must be at least 1")
+        if not 0.0 <= self.demo_mix <= 1.0:
+            raise InvalidData(f"demo_mix is {self.demo_mix}, outside [0, 1]")
+        if not 0.0 <= self.demo_noise < np.inf:
+            raise InvalidData(f"demo_noise is {self.demo_noise}, not a number from 0 up")
+
+
+@dataclass(frozen=True)
+class Sources:
+    """The dataset ids that the episodes came from, for the manifest."""
+
+    task: str
+    demonstrations: str
+    preferences: tuple[str, ...]
+    lower_tier: str | None = None
+
+
+def build_feedback(
+    config: FeedbackConfig,
+    demonstrations: Sequence[Episode],
+    lower_tier: Sequence[Episode],
+    preference_tiers: Sequence[Sequence[Episode]],
+    noisy_rollouts: NoisyRollouts | None = None,
+) -> Feedback:
+    """Compose the feedback out of whole tiers.
+
+    With `config.demo_noise` the high tier's demonstrations are `noisy_rollouts` instead of
+    `demonstrations`; those of `lower_tier` stay as they are. Held-out episodes are drawn first and
+    are used nowhere else. Raises `InvalidData` when a pool is too small or missing.
+    """
+    split, choice, pairs, held_pairs = (np.random.default_rng([config.seed, purpose]) for purpose in range(4))
+    held_out, training = _split(preference_tiers, split)
+    kept_back = {_fingerprint(episode) for episode in held_out}
+    if config.demo_noise:
+        if noisy_rollouts is None:
+            raise InvalidData(f"demo_noise={config.demo_noise} needs the policy behind the demonstrations")
+        demonstrations = noisy_rollouts(config.demo_noise, config.demonstration_transitions, config.seed)
+    high, low = (
+        [episode for episode in pool if _fingerprint(episode) not in kept_back]
+        for pool in (demonstrations, lower_tier)
+    )
+    feedback = Feedback(
+        demonstrations=_demonstrations(config, high, low, choice),
+        pairs=_label(training, config.pairs, config.segment_length, config.teacher, pairs),
+        held_out=_label(held_out, config.held_out_pairs, config.segment_length, Teacher(), held_pairs),
+        sha256="",
+    )
+    return replace(feedback, sha256=_digest(_encode(feedback)))
+
+
+def lower_tier_count(config: FeedbackConfig, episodes: int) -> int:
+    """How many of the first `episodes` demonstrations come from the lower tier."""
+    return int(config.demo_mix * episodes + 0.5)
+
+
+def save_feedback(feedback: Feedback, folder: Path, *, config: FeedbackConfig, sources: Sources) -> None:
+    """Write three `.npz` files and then `manifest.json`, each atomically, into `folder`."""
+    folder.mkdir(parents=True, exist_ok=True)
+    files = _encode(feedback)
+    manifest = {
+        "format": FORMAT,
+        "sha256": feedback.sha256,
+        "files": {name: hashlib.sha256(content).hexdigest() for name, content in files.items()},
+        "config": asdict(config),
+        "sources": asdict(sources),
+        "demonstrations": _describe_demonstrations(feedback.demonstrations, config),
+        "pairs": _describe_pairs(feedback.pairs),
+        "held_out": _describe_pairs(feedback.held_out),
+    }
+    for name, content in files.items():
+        _write(folder / name, content)
+    _write(folder / "manifest.json", (json.dumps(manifest, indent=2) + "\n").encode())
+
+
+def load_feedback(folder: Path) -> Feedback:
+    """Read what `save_feedback` wrote; raises `InvalidData` naming file, field and first bad index."""
+    manifest = _read_manifest(folder / "manifest.json")
+    contents = {name: _read_verified(folder / name, manifest["files"].get(name)) for name in _FILES}
+    if _digest(contents) != manifest["sha256"]:
+        raise InvalidData(f"{folder / 'manifest.json'}: sha256 is not that of its files: build it again")
+    parts: dict[str, Any] = {}
+    widths: tuple[int, ...] = ()
+    for name, content in contents.items():
+        try:
+            arrays = _decode(content, _FILES[name])
+            parts[name] = _to_episodes(arrays) if name == "demonstrations.npz" else _to_pairs(arrays)
+            found = tuple(arrays[column].shape[1] for column in ("observations", "actions"))
+            if found != (widths := widths or found):
+                raise InvalidData(f"observations and actions are {found} wide, the demonstrations' {widths}")
+        except InvalidData as error:
+            raise InvalidData(f"{folder / name}: {error}") from None
+    return Feedback(
+        demonstrations=parts["demonstrations.npz"],
+        pairs=parts["preferences.npz"],
+        held_out=parts["held_out.npz"],
+        sha256=manifest["sha256"],
+    )
+
+
+def _split(
+    tiers: Sequence[Sequence[Episode]], rng: np.random.Generator
+) -> tuple[list[Episode], list[Episode]]:
+    """(held out, for training); every tier gives its share of both."""
+    held_out: list[Episode] = []
+    training: list[Episode] = []
+    for index, tier in enumerate(tiers):
+        if len(tier) < 2:
+            raise InvalidData(f"preference tier {index} has {len(tier)} episodes, needs 2: one is held out")
+        order = rng.permutation(len(tier))
+        count = max(1, round(HELD_OUT_SHARE * len(tier)))
+        held_out += [tier[i] for i in np.sort(order[:count])]
+        training += [tier[i] for i in np.sort(order[count:])]
+    return held_out, training
+
+
+def _demonstrations(
+    config: FeedbackConfig, high: Sequence[Episode], low: Sequence[Episode], rng: np.random.Generator
+) -> tuple[Episode, ...]:
+    """Random whole episodes, the lower tier's spread evenly among them."""
+    pools = {"high": [high[i] for i in rng.permutation(len(high))]}
+    pools["lower"] = [low[i] for i in rng.permutation(len(low))]
+    chosen: list[Episode] = []
+    steps = 0
+    while steps < config.demonstration_transitions:
+        is_low = lower_tier_count(config, len(chosen) + 1) > lower_tier_count(config, len(chosen))
+        tier = "lower" if is_low else "high"
+        if not pools[tier]:
+            progress = f"{steps} of {config.demonstration_transitions}"
+            raise InvalidData(f"the {tier} tier ran out of episodes at {progress} demonstration transitions")
+        chosen.append(pools[tier].pop())
+        steps += len(chosen[-1])
+    return tuple(chosen)
+
+
+def _label(
+    episodes: Sequence[Episode], count: int, length: int, teacher: Teacher, rng: np.random.Generator
+) -> PreferencePairs:
+    steps = Transitions.from_episodes(episodes)
+    return make_pairs(episodes, steps, count=count, length=length, teacher=teacher, rng=rng)
+
+
+def _fingerprint(episode: Episode) -> bytes:
+    """Tells episodes apart by content, so that a tier loaded twice is still recognised."""
+    columns = (episode.observations, episode.actions, episode.rewards)
+    return hashlib.sha256(b"".join(np.asarray(c, dtype="<f8").tobytes() for c in columns)).digest()
+
+
+def _describe_demonstrations(episodes: Sequence[Episode], config: FeedbackConfig) -> dict[str, Any]:
+    returns = [episode.episode_return for episode in episodes]
+    return {
+        "episodes": len(episodes),
+        "from_lower_tier": lower_tier_count(config, len(episodes)),
+        "transitions": sum(len(episode) for episode in episodes),
+        "return_mean": float(np.mean(returns)),
+        "return_std": float(np.std(returns)),
+        "return_min": min(returns),
+        "return_max": max(returns),
+    }
+
+
+def _describe_pairs(pairs: PreferencePairs) -> dict[str, Any]:
+    better, worse = pairs.preferred.returns(), pairs.rejected.returns()
+    return {
+        "pairs": len(pairs),
+        "transitions": len(pairs.preferred.steps),
+        "preferred_return_mean": float(better.mean()),
+        "rejected_return_mean": float(worse.mean()),
+        "equal_share": float(np.mean(pairs.confidence == 0.5)),
+        "against_true_return_share": float(np.mean((better < worse) & (pairs.confidence > 0.5))),
+    }
+
+
+def _encode(feedback: Feedback) -> dict[str, bytes]:
+    """The three files' bytes."""
+    episodes = feedback.demonstrations
+    arrays: list[dict[str, NDArray[Any]]] = [
+        {
+            "observations": np.concatenate([episode.observations for episode in episodes]),
+            "actions": np.concatenate([episode.actions for episode in episodes]),
+            "rewards": np.concatenate([episode.rewards for episode in episodes]),
+            "lengths": np.array([len(episode) for episode in episodes]),
+            "terminated": np.array([episode.terminated for episode in episodes]),
+        }
+    ]
+    for pairs in (feedback.pairs, feedback.held_out):
+        table: dict[str, NDArray[Any]] = {name: getattr(pairs.preferred.steps, name) for name in _TABLE}
+        for side, segments in (("preferred", pairs.preferred), ("rejected", pairs.rejected)):
+            table |= {f"{side}_starts": segments.starts, f"{side}_lengths": segments.lengths}
+        horizon = np.array(pairs.preferred.horizon)
+        arrays.append(table | {"horizon": horizon, "confidence": pairs.confidence})
+    return {name: _npz(part, _FILES[name]) for name, part in zip(_FILES, arrays, strict=True)}
+
+
+def _npz(arrays: Mapping[str, NDArray[Any]], dtypes: Mapping[str, str]) -> bytes:
+    """An uncompressed `.npz` without NumPy's time stamps: equal arrays give equal bytes."""
+    archive_bytes = io.BytesIO()
+    with zipfile.ZipFile(archive_bytes, "w", zipfile.ZIP_STORED) as archive:
+        for name, dtype in dtypes.items():
+            member = io.BytesIO()
+            array = np.asarray(arrays[name], dtype=dtype, order="C")
+            np.lib.format.write_array(member, array, version=(1, 0), allow_pickle=False)
+            info = zipfile.ZipInfo(f"{name}.npy", date_time=(1980, 1, 1, 0, 0, 0))
+            info.create_system = 3  # the same on every platform
+            archive.writestr(info, member.getvalue())
+    return archive_bytes.getvalue()
+
+
+def _decode(content: bytes, dtypes: Mapping[str, str]) -> dict[str, NDArray[Any]]:
+    """Arrays of exactly the expected names, types and dimensions, all finite."""
+    arrays: dict[str, NDArray[Any]] = {}
+    name = "archive"
+    try:
+        with zipfile.ZipFile(io.BytesIO(content)) as archive:
+            for name in dtypes:
+                member = io.BytesIO(archive.read(f"{name}.npy"))
+                arrays[name] = np.lib.format.read_array(member, allow_pickle=False)
+    except (EOFError, KeyError, OSError, ValueError, RuntimeError, zipfile.BadZipFile, zlib.error) as error:
+        raise InvalidData(f"{name} cannot be read ({error})") from None
+    for name, dtype in dtypes.items():
+        array, dimensions = arrays[name], _DIMENSIONS.get(name, 1)
+        if array.dtype != np.dtype(dtype) or array.ndim != dimensions:
+            found = f"{array.dtype} with shape {array.shape}"
+            raise InvalidData(f"{name} is {found}, expected {np.dtype(dtype)} with {dimensions} dimensions")
+        require_finite(name, array)
+    return arrays
+
+
+def _to_episodes(arrays: Mapping[str, NDArray[Any]]) -> tuple[Episode, ...]:
+    lengths = arrays["lengths"]
+    if not len(lengths) or (lengths < 1).any():
+        raise InvalidData(f"lengths[{int(np.argmin(lengths)) if len(lengths) else 0}] is not at least 1")
+    sizes = {"observations": lengths.sum() + len(lengths), "actions": lengths.sum(), "rewards": lengths.sum()}
+    for name, size in (sizes | {"terminated": len(lengths)}).items():
+        if len(arrays[name]) != size:
+            raise InvalidData(f"{name} has {len(arrays[name])} rows, but lengths ask for {size}")
+    ends = np.cumsum(lengths)[:-1]
+    observations = np.split(arrays["observations"], ends + np.arange(1, len(lengths)))
+    actions, rewards = np.split(arrays["actions"], ends), np.split(arrays["rewards"], ends)
+    columns = zip(observations, actions, rewards, arrays["terminated"], strict=True)
+    return tuple(Episode(o, a, r, terminated=bool(end)) for o, a, r, end in columns)
+
+
+def _to_pairs(arrays: Mapping[str, NDArray[Any]]) -> PreferencePairs:
+    steps = Transitions(*(arrays[name] for name in _TABLE))
+    bad = (steps.masks != 0.0) & (steps.masks != 1.0)
+    if bad.any():
+        raise InvalidData(f"masks[{int(np.argmax(bad))}] is {steps.masks[bad][0]}, neither 0 nor 1")
+    sides = {}
+    for side in ("preferred", "rejected"):
+        starts, lengths = arrays[f"{side}_starts"], arrays[f"{side}_lengths"]
+        sides[side] = Segments(steps, starts, lengths, int(arrays["horizon"]))
+        _require_within_episodes(f"{side}_starts", sides[side])
+    return PreferencePairs(**sides, confidence=arrays["confidence"])
+
+
+def _require_within_episodes(name: str, segments: Segments) -> None:
+    """Within an episode, a step's next observation is the next step's observation."""
+    steps = segments.steps
+    breaks: Floats = (steps.next_observations[:-1] != steps.observations[1:]).any(axis=1)
+    before = np.concatenate([[0], np.cumsum(breaks)])
+    crossed = before[segments.starts + segments.lengths - 1] > before[segments.starts]
+    if crossed.any():
+        raise InvalidData(f"{name}[{int(np.argmax(crossed))}]: the segment crosses an episode's end")
+
+
+def _digest(files: Mapping[str, bytes]) -> str:
+    """One SHA-256 for the feedback: that of its files' SHA-256 sums, in their fixed order."""
+    return hashlib.sha256(b"".join(hashlib.sha256(files[name]).digest() for name in _FILES)).hexdigest()
+
+
+def _read_manifest(path: Path) -> dict[str, Any]:
+    try:
+        manifest = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise InvalidData(f"{path} is missing: run `aihf feedback build`") from None
+    except (OSError, ValueError) as error:
+        raise InvalidData(f"{path} is not readable JSON ({error})") from None
+    if not isinstance(manifest, dict) or manifest.get("format") != FORMAT:
+        raise InvalidData(f"{path} is not a feedback manifest of format {FORMAT}: build the feedback again")
+    if not isinstance(manifest.get("files"), dict) or not isinstance(manifest.get("sha256"), str):
+        raise InvalidData(f"{path} lacks files or sha256: build the feedback again")
+    return manifest
+
+
+def _read_verified(path: Path, expected: object) -> bytes:
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        raise InvalidData(f"{path} cannot be read ({error.strerror}): build the feedback again") from None
+    found = hashlib.sha256(content).hexdigest()
+    if found != expected:
+        raise InvalidData(f"{path}: SHA-256 is {found}, but manifest.json says {expected}: build it again")
+    return content
+
+
+def _write(path: Path, content: bytes) -> None:
+    descriptor, temporary = tempfile.mkstemp(prefix=f".{path.name}-", dir=path.parent)
+    try:
+        with os.fdopen(descriptor, "wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        os.chmod(temporary, 0o644)
+        os.replace(temporary, path)
+    except BaseException:
+        os.unlink(temporary)
+        raise

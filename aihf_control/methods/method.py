@@ -1,0 +1,79 @@
+"""What a method is given and what it owes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Protocol
+
+import torch
+from torch import Tensor
+
+from aihf_control.methods.settings import Settings
+from aihf_control.networks import SquashedGaussianActor, TwinCritic
+from aihf_control.replay import Batch
+from aihf_control.reward import RewardModel
+from aihf_control.sac import Metrics
+from aihf_control.samples import FeedbackTables
+from aihf_control.tasks import Task
+
+
+@dataclass(frozen=True)
+class Context:
+    """All that a method may know: it never sees a path, a logger or another method."""
+
+    task: Task
+    seeds: tuple[int, ...]
+    settings: Settings
+    tables: FeedbackTables | None
+    device: torch.device
+    tick: Callable[[int], None] = lambda steps: None
+    """Called with the number of steps just done, about every hundred steps."""
+
+    @property
+    def feedback(self) -> FeedbackTables:
+        """The feedback, for methods that learn from it."""
+        assert self.tables is not None, "this method needs feedback, and the study has none"
+        return self.tables
+
+
+class Method(Protocol):
+    """S runs of one method, in lockstep. Rounds are numbered from 0."""
+
+    actor: SquashedGaussianActor
+    critic: TwinCritic | None
+    reward_model: RewardModel | None
+    """The reward as a network of its own, if there is one to keep."""
+    learns_reward: bool
+    total_steps: int
+    """Steps on the axis; 0 for a method that is done once it has started."""
+    environment_steps: Tensor
+    """(S,) steps taken in any environment so far, evaluation apart."""
+
+    def start(self) -> Metrics:
+        """Everything before the first step of the axis: cloning, fitting a reward."""
+        ...
+
+    def run_round(self, round: int, steps: int) -> Metrics:
+        """`steps` steps of the axis; metrics (S,) of the round's end."""
+        ...
+
+    def rewards(self, steps: Batch) -> Tensor | None:
+        """The learned reward (S, B) of given steps, or None where the method learns none."""
+        ...
+
+    def faults(self) -> list[str | None]:
+        """For each seed what broke it, if anything did."""
+        ...
+
+    def tensors(self) -> dict[str, Tensor]:
+        """The live state, by name; a checkpoint copies it out and, on resuming, back in."""
+        ...
+
+    def new_rows(self, steps: int) -> Tensor | None:
+        """The packed replay rows (S, n, width) of the last `steps` steps, or None without a replay."""
+        ...
+
+    def restore_rows(self, rows: Tensor) -> None:
+        """Append checkpointed replay rows."""
+        ...

@@ -1,0 +1,31 @@
+"""RLHF with a BC start: a reward from preferences, fitted once, then SAC on it from a cloned policy."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from aihf_control.alignment import Exploration
+from aihf_control.cloning import clone
+from aihf_control.methods.method import Context
+from aihf_control.methods.sac_method import SACMethod
+from aihf_control.sac import Metrics
+
+
+class RLHF(SACMethod):
+    """The policy starts from the demonstrations, the reward from the preferences; neither sees the other's."""
+
+    def __init__(self, context: Context) -> None:
+        settings = context.settings
+        config = replace(settings.sac, initial_temperature=settings.rlhf.initial_temperature)
+        explore = Exploration(critic_only_until=settings.rlhf.warm_up_steps)
+        super().__init__(context, config, explore, learns_reward=True)
+
+    def start(self) -> Metrics:
+        """Clone the demonstrations, then fit the reward, which stays fixed from here on."""
+        settings, feedback = self.context.settings, self.context.feedback
+        metrics = clone(self.actor, feedback.demonstrated.steps, settings.cloning, self.context.seeds)
+        return metrics | self.learner.fit_preferences(feedback.pairs, settings.rlhf.reward_steps)
+
+    def run_round(self, round: int, steps: int) -> Metrics:
+        """One round of SAC on the fixed reward; first steps are the cloned policy's, and train the critic alone."""
+        return self.align(round, steps, self.learner.model)

@@ -1,0 +1,69 @@
+"""Every choice of a run, each stated once. Choices that the paper makes name it; the rest are ours."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from aihf_control.cloning import CloningConfig
+from aihf_control.reward import RewardConfig
+from aihf_control.sac import SACConfig
+
+
+@dataclass(frozen=True)
+class AIHFConfig:
+    """Algorithm 1: a reward update between rounds of policy alignment."""
+
+    reward_steps: int = 50
+    """Adam steps on the reward between two alignments."""
+    demonstration_weight: float = 20.0
+    """w1, in units in which L1 is trajectory sums over the task's horizon (a departure: the paper sums)."""
+    trajectory_discount: float = 1.0
+    """γ of the sums in L1 (a departure: the paper discounts)."""
+    rollout_episodes: int = 10
+    """Fresh trajectories of the current policy for each reward update."""
+
+
+@dataclass(frozen=True)
+class RLHFConfig:
+    """A reward fitted once, then SAC from a cloned policy."""
+
+    reward_steps: int = 2_000
+    warm_up_steps: int = 5_000
+    """SAC steps in which the critic alone learns, with policy and temperature as they were cloned."""
+    initial_temperature: float = 0.1
+    """Below SAC's own 1.0, at which the entropy bonus would undo the cloned policy."""
+
+
+@dataclass(frozen=True)
+class IPLConfig:
+    """Inverse preference learning (Hejna & Sadigh 2023, 2305.15363)."""
+
+    expectile: float = 0.7
+    regularisation: float = 0.5
+    """λ of λ·E[r²]."""
+    temperature: float = 1 / 3
+    """β of the actor's weights exp(advantage / β)."""
+    largest_weight: float = 100.0
+    pairs_per_update: int = 8
+    transitions_per_update: int = 256
+    updates: int | None = None
+    """Updates in all; None: as many as the others take SAC steps. An update costs about four of theirs."""
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What all runs of a study share."""
+
+    steps: int = 25_000
+    """SAC steps a seed: the horizontal axis."""
+    round_steps: int = 5_000
+    """SAC steps between reward updates, evaluations and checkpoints."""
+    evaluation_episodes: int = 10
+    fixed_horizon: bool = False
+    """Train with `terminate_when_unhealthy=False`; evaluation is always in the standard environment."""
+    sac: SACConfig = SACConfig()
+    cloning: CloningConfig = CloningConfig()
+    reward: RewardConfig = RewardConfig()
+    aihf: AIHFConfig = AIHFConfig()
+    rlhf: RLHFConfig = RLHFConfig()
+    ipl: IPLConfig = IPLConfig()

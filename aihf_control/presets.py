@@ -1,0 +1,44 @@
+"""The three sizes of a study."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+from aihf_control.cloning import CloningConfig
+from aihf_control.methods.settings import AIHFConfig, IPLConfig, RLHFConfig, Settings
+from aihf_control.sac import SACConfig
+
+
+@dataclass(frozen=True)
+class Preset:
+    """What `PRESET=` stands for; `study` names the folder of its results."""
+
+    study: str
+    methods: tuple[str, ...]
+    seeds: tuple[int, ...]
+    settings: Settings
+
+
+SMOKE = Settings(
+    steps=1_500,
+    round_steps=500,
+    sac=SACConfig(batch_size=64, random_steps=500, learning_starts=100),
+    cloning=CloningConfig(steps=300, batch_size=128),
+    aihf=AIHFConfig(reward_steps=20, rollout_episodes=5),
+    rlhf=RLHFConfig(reward_steps=100, warm_up_steps=500),
+    ipl=IPLConfig(pairs_per_update=2, transitions_per_update=64),
+)
+
+QUICK = Settings(
+    steps=25_000,
+    sac=SACConfig(batch_size=128),
+    ipl=IPLConfig(updates=10_000),
+)
+
+PAPER = replace(Settings(steps=500_000), sac=SACConfig(random_steps=10_000))
+
+PRESETS = {
+    "smoke": Preset("bench-smoke", ("aihf", "rlhf", "ipl", "bc", "oracle"), (0, 1), SMOKE),
+    "quick": Preset("bench", ("aihf", "rlhf", "ipl", "bc"), (0, 1, 2), QUICK),
+    "paper": Preset("bench-paper", ("aihf", "rlhf", "ipl", "bc", "irl", "oracle"), tuple(range(10)), PAPER),
+}

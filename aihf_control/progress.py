@@ -1,0 +1,93 @@
+"""How far a run is: a bar on a terminal, plain lines in a log."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Callable
+from types import TracebackType
+from typing import TextIO
+
+from tqdm import tqdm
+
+
+class Progress:
+    """Counts the steps of a batch of `seeds` seeds up to `total`, from `start` on if it was resumed.
+
+    A step is one of every seed. On a terminal `advance` moves a bar with the time left; elsewhere each
+    `report` writes one line. `clock` is in seconds.
+    """
+
+    def __init__(
+        self,
+        total: int,
+        label: str,
+        *,
+        seeds: int = 1,
+        start: int = 0,
+        stream: TextIO | None = None,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self.total, self.label, self.seeds, self.done = total, label, seeds, start
+        self._stream = sys.stderr if stream is None else stream
+        self._clock, self._start, self._began = clock, start, clock()
+        self._bar: tqdm | None = None
+        if self._stream.isatty():
+            self._bar = tqdm(
+                total=total, initial=start, desc=label, unit="step", file=self._stream, dynamic_ncols=True
+            )
+
+    def __enter__(self) -> Progress:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def advance(self, steps: int = 1) -> None:
+        """Count `steps` more steps of every seed; cheap."""
+        self.done += steps
+        if self._bar is not None:
+            self._bar.update(steps)
+
+    def report(self, return_mean: float, return_deviation: float | None = None) -> None:
+        """Show an evaluation: the mean true return and, of several seeds, their standard deviation."""
+        spread = "" if return_deviation is None else f" ± {return_deviation:,.0f}"
+        result = f"return {return_mean:,.0f}{spread}"
+        if self._bar is not None:
+            self._bar.set_postfix_str(result)
+        else:
+            self._line("  ".join([f"{self.done:,}/{self.total:,} steps", result, *self._pace()]))
+
+    def note(self, text: str) -> None:
+        """Write a line for people, above the bar if there is one."""
+        self._line(text)
+
+    def close(self) -> None:
+        """Leave the bar as it is and end its line."""
+        if self._bar is not None:
+            self._bar.close()
+
+    def _line(self, text: str) -> None:
+        line = f"{self.label}  {text}"
+        if self._bar is not None:
+            self._bar.write(line, file=self._stream)
+        else:
+            print(line, file=self._stream, flush=True)
+
+    def _pace(self) -> list[str]:
+        steps, seconds = self.done - self._start, self._clock() - self._began
+        if steps <= 0 or seconds <= 0:
+            return []
+        speed = f"{self.seeds * steps / seconds:,.0f} seed-steps/s"
+        left = (self.total - self.done) * seconds / steps
+        return [speed, f"{duration(left)} left"] if left > 0 else [speed]
+
+
+def duration(seconds: float) -> str:
+    """Seconds for people: `45 s`, `3 min`, `2 h 05 min`."""
+    if seconds < 59.5:
+        return f"{seconds:.0f} s"
+    minutes = round(seconds / 60)
+    return f"{minutes} min" if minutes < 60 else f"{minutes // 60} h {minutes % 60:02d} min"

@@ -1,0 +1,53 @@
+"""Random numbers of a seed: every stream is derived from `(seed, purpose, round)` and from nothing else.
+
+So seeds share nothing, a resumed round draws what it would have drawn, and a new consumer of
+randomness never shifts the stream of an old one.
+"""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from torch import Tensor
+
+
+def derive(seed: int, purpose: str, round: int = 0) -> int:
+    """A 63-bit integer seed for the stream `(seed, purpose, round)`."""
+    sequence = np.random.SeedSequence([seed, zlib.crc32(purpose.encode()), round])
+    return int(sequence.generate_state(1, np.uint64)[0] >> np.uint64(1))
+
+
+class SeedStreams:
+    """One generator a seed for one purpose and round; draws come stacked on axis 1, after the count."""
+
+    def __init__(
+        self, seeds: Sequence[int], purpose: str, round: int = 0, device: torch.device | str = "cpu"
+    ) -> None:
+        self.device = torch.device(device)
+        self._generators = [
+            torch.Generator(self.device).manual_seed(derive(seed, purpose, round)) for seed in seeds
+        ]
+
+    def normal(self, count: int, *shape: int, dtype: torch.dtype = torch.float32) -> Tensor:
+        """(count, S, *shape) standard normal numbers: `count` draws of each seed, made in one go."""
+        draws = [
+            torch.randn((count, *shape), generator=generator, device=self.device, dtype=dtype)
+            for generator in self._generators
+        ]
+        return torch.stack(draws, dim=1)
+
+    def uniform(self, count: int, *shape: int, dtype: torch.dtype = torch.float32) -> Tensor:
+        """(count, S, *shape) numbers uniform in [0, 1)."""
+        draws = [
+            torch.rand((count, *shape), generator=generator, device=self.device, dtype=dtype)
+            for generator in self._generators
+        ]
+        return torch.stack(draws, dim=1)
+
+    def indices(self, count: int, batch: int, size: int) -> Tensor:
+        """(count, S, batch) whole numbers uniform in [0, size)."""
+        # float64, so that a million rows are drawn evenly
+        return (self.uniform(count, batch, dtype=torch.float64) * size).long()

@@ -1,0 +1,326 @@
+"""Run directories in, typed records out. Everything a figure or a table shows comes through here.
+
+A failed seed stays: from its failing step on it scores as a random policy (the task's reference
+return, else 0). A seed that is running, or was never started, has no score and is `missing`.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, is_dataclass
+from pathlib import Path
+from types import NoneType, UnionType
+from typing import Any, TypeVar, cast, get_args, get_origin, get_type_hints
+
+import numpy as np
+import pandas as pd
+
+from aihf_control.types import Floats, Integers
+
+ONE_ROW_METHODS = ("bc",)
+"""Methods with one evaluation, at step 0, and so no learning curve."""
+
+PROGRESS_COLUMNS = ("step", "return_mean", "environment_steps")
+"""Columns of `progress.csv` that every method must have."""
+
+METHOD_LABELS = {"oracle": "Oracle (true reward)"}
+
+T = TypeVar("T")
+
+
+def method_label(method: str) -> str:
+    """The name a reader knows `method` by: `aihf` → AIHF."""
+    return METHOD_LABELS.get(method, method.upper())
+
+
+def seed_list(seeds: Sequence[int]) -> str:
+    """Sorted seeds for people: `0, 1, 2, 3, 7` → "0–3, 7"."""
+    runs: list[list[int]] = []
+    for seed in seeds:
+        if runs and seed == runs[-1][-1] + 1:
+            runs[-1].append(seed)
+        else:
+            runs.append([seed])
+    return ", ".join(str(r[0]) if len(r) == 1 else f"{r[0]}–{r[-1]}" for r in runs)
+
+
+class InvalidResults(ValueError):
+    """A run directory breaks its format, or cannot be compared; the message names file and field."""
+
+
+@dataclass(frozen=True)
+class FeedbackRecord:
+    """What the feedback was: its hash, the demonstrations' mean true return, and its sizes."""
+
+    sha256: str
+    demonstrations_return: float
+    demonstrations: int
+    pairs: int
+    segment_length: int
+
+
+@dataclass(frozen=True)
+class References:
+    """Mean returns of a random policy and of the expert tier on the task."""
+
+    random: float
+    expert: float
+
+
+@dataclass(frozen=True)
+class RunConfig:
+    """The part of `config.json` that reports use; `settings`, `device` and the like are left out."""
+
+    study: str
+    task: str
+    method: str
+    seed: int
+    batch: tuple[int, ...]
+    command: str
+    preset: str
+    round_steps: int
+    steps: int
+    feedback: FeedbackRecord
+    references: References | None
+
+
+@dataclass(frozen=True)
+class RunStatus:
+    """`status.json`: `state` is running, finished or failed; `wall_seconds` is of the whole batch."""
+
+    state: str
+    wall_seconds: float
+    failed_at_step: int | None
+    reason: str | None
+
+
+@dataclass(frozen=True)
+class Run:
+    """One seed's run that ended, well or badly: the rows of its `progress.csv`, as written."""
+
+    folder: Path
+    config: RunConfig
+    progress: pd.DataFrame
+    status: RunStatus
+
+    @property
+    def failed(self) -> bool:
+        """Whether the seed was given up, at `status.failed_at_step`."""
+        return self.status.state == "failed"
+
+
+@dataclass(frozen=True)
+class MethodResults:
+    """The seeds of one method, in order: `steps` (T,), `returns` (seeds, T), failures scored as random.
+
+    `runs` may be empty; `missing` names seeds of a known batch without a finished or failed run.
+    """
+
+    method: str
+    runs: tuple[Run, ...]
+    missing: tuple[int, ...]
+    steps: Integers
+    returns: Floats
+
+    @property
+    def seeds(self) -> tuple[int, ...]:
+        """The seeds of `runs`."""
+        return tuple(run.config.seed for run in self.runs)
+
+    @property
+    def finished(self) -> tuple[Run, ...]:
+        """The runs that reached their last step."""
+        return tuple(run for run in self.runs if not run.failed)
+
+    @property
+    def failed(self) -> tuple[Run, ...]:
+        """The runs that were given up; their scores are in `returns` all the same."""
+        return tuple(run for run in self.runs if run.failed)
+
+
+@dataclass(frozen=True)
+class StudyResults:
+    """All methods of a study on one task, in the order asked for, and what their runs have in common."""
+
+    study: str
+    task: str
+    preset: str
+    commands: tuple[str, ...]
+    feedback: FeedbackRecord
+    references: References | None
+    methods: tuple[MethodResults, ...]
+
+
+def _load_json(path: Path) -> dict[str, Any]:
+    try:
+        record = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise InvalidResults(f"{path}: cannot be read as JSON: {error}") from error
+    if not isinstance(record, dict):
+        raise InvalidResults(f"{path}: is not a JSON object")
+    return record
+
+
+def _convert(path: Path, name: str, value: Any, kind: Any) -> Any:
+    """`value` as the annotation `kind` asks, or an error naming `path` and the dotted `name`."""
+    options = get_args(kind) if isinstance(kind, UnionType) else (kind,)
+    if value is None and NoneType in options:
+        return None
+    kind = options[0]
+    if is_dataclass(kind) and isinstance(value, dict):
+        return _build(path, cast(type, kind), value, f"{name}.")
+    if get_origin(kind) is tuple and isinstance(value, list):
+        return tuple(_convert(path, f"{name}[{i}]", item, get_args(kind)[0]) for i, item in enumerate(value))
+    accepted = (int, float) if kind is float else get_origin(kind) or kind
+    if (
+        not isinstance(value, accepted)
+        or isinstance(value, bool)
+        or value in (np.inf, -np.inf)
+        or value != value
+    ):
+        raise InvalidResults(f"{path}: {name} is {value!r}, expected {getattr(kind, '__name__', kind)}")
+    return value
+
+
+def _build(path: Path, kind: type[T], record: dict[str, Any], prefix: str = "") -> T:
+    """The dataclass `kind` out of a JSON object; keys it does not know are left alone."""
+    hints = get_type_hints(kind)
+    return kind(**{name: _convert(path, prefix + name, record.get(name), hints[name]) for name in hints})
+
+
+def _read_status(path: Path) -> RunStatus:
+    status = _build(path, RunStatus, _load_json(path))
+    if status.state not in ("running", "finished", "failed"):
+        raise InvalidResults(f"{path}: state is {status.state!r}, expected running, finished or failed")
+    if status.state == "failed" and status.failed_at_step is None:
+        raise InvalidResults(f"{path}: failed_at_step is None, though state is failed: it needs a step")
+    return status
+
+
+def _read_progress(path: Path) -> pd.DataFrame:
+    try:
+        table = pd.read_csv(path)
+    except (OSError, ValueError) as error:
+        raise InvalidResults(f"{path}: cannot be read as CSV: {error}") from error
+    if table.empty:  # a seed may fail before its first evaluation; columns without rows have no type
+        table = table.astype(dict.fromkeys(table.columns, float)).astype({"step": int}, errors="ignore")
+    for name in (*PROGRESS_COLUMNS, *table.columns):
+        if name not in table or not pd.api.types.is_numeric_dtype(table[name]):
+            raise InvalidResults(f"{path}: column {name} is missing or holds something else than numbers")
+    if not pd.api.types.is_integer_dtype(table["step"]) or not (np.diff(table["step"]) > 0).all():
+        raise InvalidResults(f"{path}: step must be whole numbers that rise from row to row")
+    return table
+
+
+def _shared(runs: Sequence[Run], name: str, value: Callable[[RunConfig], T]) -> T:
+    """The one value all `runs` have; two values cannot stand in one figure."""
+    first = runs[0]
+    for run in runs[1:]:
+        if value(run.config) != value(first.config):
+            raise InvalidResults(
+                f"{run.folder / 'config.json'}: {name} differs from {first.folder / 'config.json'}: "
+                "they cannot be compared; rerun one of them, or report its method by itself"
+            )
+    return value(first.config)
+
+
+def _seed_folders(folder: Path) -> list[tuple[int, Path]]:
+    matches = ((re.fullmatch(r"seed_(\d+)", path.name), path) for path in folder.glob("seed_*"))
+    return sorted((int(match[1]), path) for match, path in matches if match)
+
+
+def _check_place(folder: Path, config: RunConfig, place: tuple[str, str, str, int]) -> None:
+    have = (config.study, config.task, config.method, config.seed)
+    for name, value, expected in zip(("study", "task", "method", "seed"), have, place, strict=True):
+        if value != expected:
+            raise InvalidResults(f"{folder / 'config.json'}: {name} is {value!r}, the folder's {expected!r}")
+
+
+def _read_runs(root: Path, study: str, task: str, method: str) -> tuple[tuple[Run, ...], tuple[int, ...]]:
+    """The ended runs of one method, by seed, and the seeds known of that have not ended."""
+    runs: list[Run] = []
+    known: set[int] = set()
+    for seed, folder in _seed_folders(root / study / task / method):
+        known.add(seed)
+        if not (folder / "config.json").exists():
+            continue
+        path = folder / "config.json"
+        config = _build(path, RunConfig, _load_json(path))
+        _check_place(folder, config, (study, task, method, seed))
+        known.update(config.batch)
+        if not (folder / "status.json").exists():
+            continue
+        status = _read_status(folder / "status.json")
+        if status.state != "running":
+            runs.append(Run(folder, config, _read_progress(folder / "progress.csv"), status))
+    return tuple(runs), tuple(sorted(known - {run.config.seed for run in runs}))
+
+
+def _kept(run: Run) -> pd.DataFrame:
+    """The rows that count: all of a finished run, those before the failing step of a failed one."""
+    failed_at = run.status.failed_at_step
+    return run.progress if failed_at is None else run.progress[run.progress["step"] < failed_at]
+
+
+def _common_steps(method: str, runs: Sequence[Run]) -> Integers:
+    """The method's evaluation steps: those of its finished runs, which must agree."""
+    finished = [run for run in runs if not run.failed]
+    for run in finished:
+        first, own = finished[0].progress["step"], run.progress["step"]
+        if not own.equals(first) or own.empty:
+            raise InvalidResults(
+                f"{run.folder / 'progress.csv'}: step has {len(own)} rows up to {own.max()}, in "
+                f"{finished[0].folder.name} {len(first)} up to {first.max()}: run all seeds of {method} alike"
+            )
+    if finished:
+        return finished[0].progress["step"].to_numpy(np.int64)
+    if not runs or method in ONE_ROW_METHODS:
+        return np.zeros(min(len(runs), 1), np.int64)
+    config = runs[0].config
+    return np.arange(0, config.steps + 1, config.round_steps, dtype=np.int64)
+
+
+def _scores(run: Run, steps: Integers, random_return: float) -> Floats:
+    """(T,) returns at `steps`; a failed run scores `random_return` from its failing step on."""
+    kept = _kept(run)
+    path = run.folder / "progress.csv"
+    returns = kept["return_mean"].to_numpy(np.float64)
+    if not np.array_equal(kept["step"], steps[: len(kept)]):
+        raise InvalidResults(f"{path}: step does not follow the method's other seeds")
+    for row, value in enumerate(returns):
+        if not np.isfinite(value):
+            raise InvalidResults(f"{path}: return_mean in row {row} is {value}, not a number")
+    return np.concatenate([returns, np.full(len(steps) - len(kept), random_return)])
+
+
+def _read_method(root: Path, study: str, task: str, method: str) -> MethodResults:
+    runs, missing = _read_runs(root, study, task, method)
+    steps = _common_steps(method, runs)
+    rows = []
+    for run in runs:
+        references = run.config.references
+        rows.append(_scores(run, steps, references.random if references else 0.0))
+    return MethodResults(method, runs, missing, steps, np.array(rows).reshape(len(runs), len(steps)))
+
+
+def read_study(root: Path, study: str, task: str, methods: Sequence[str]) -> StudyResults:
+    """Read `<root>/<study>/<task>/<method>/seed_<k>/` for each of `methods`.
+
+    Raises `InvalidResults`, naming file and field, for a file that breaks its format, for runs that
+    cannot be compared (other feedback, references or preset), and if no run at all has ended.
+    """
+    read = tuple(_read_method(root, study, task, method) for method in methods)
+    runs = [run for results in read for run in results.runs]
+    if not runs:
+        raise InvalidResults(f"{root / study / task}: no run of {', '.join(methods)} has ended")
+    return StudyResults(
+        study=study,
+        task=task,
+        preset=_shared(runs, "preset", lambda config: config.preset),
+        commands=tuple(dict.fromkeys(run.config.command for run in runs)),
+        feedback=_shared(runs, "feedback", lambda config: config.feedback),
+        references=_shared(runs, "references", lambda config: config.references),
+        methods=read,
+    )

@@ -1,0 +1,156 @@
+"""Soft actor-critic (Haarnoja et al. 2018, 1812.05905) for S seeds in one batch of tensors.
+
+Every loss is the mean over the batch and the sum over seeds, so each seed gets exactly its own
+gradient and, Adam being elementwise, S runs in one batch are S independent runs.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from aihf_control.networks import SquashedGaussianActor, TwinCritic
+from aihf_control.optimisers import Adam, prefixed
+from aihf_control.randomness import SeedStreams
+from aihf_control.replay import Batch
+
+Metrics = dict[str, Tensor]
+"""Named diagnostics, each (S,)."""
+
+
+@dataclass(frozen=True)
+class SACConfig:
+    """Soft actor-critic as the field runs it (Stable-Baselines3, RL Zoo)."""
+
+    hidden: tuple[int, ...] = (256, 256)
+    """Widths of the hidden layers, of actor and critics alike."""
+    discount: float = 0.99
+    polyak: float = 0.005
+    """Share of the new weights in the target critics at each update."""
+    batch_size: int = 256
+    learning_rate: float = 3e-4
+    initial_temperature: float = 1.0
+    target_entropy: float | None = None
+    """None: minus the number of action dimensions."""
+    random_steps: int = 5_000
+    """Steps at the start of a run whose actions are uniform."""
+    learning_starts: int = 1_000
+    """Steps in replay before the first update."""
+    replay_capacity: int = 1_000_000
+
+
+def critic_loss(
+    critic: TwinCritic,
+    target: TwinCritic,
+    actor: SquashedGaussianActor,
+    temperature: Tensor,
+    batch: Batch,
+    noise: Tensor,
+    discount: float,
+) -> tuple[Tensor, Metrics]:
+    """Half the twins' squared soft Bellman error; `temperature` (S,), `noise` (S, B, A)."""
+    with torch.no_grad():
+        next_actions, log_density = actor.sample(batch.next_observations, noise)
+        next_value = target(batch.next_observations, next_actions).amin(1)
+        next_value = next_value - temperature.unsqueeze(1) * log_density
+        goal = batch.rewards + discount * batch.masks * next_value
+    values = critic(batch.observations, batch.actions)
+    losses = 0.5 * (values - goal.unsqueeze(1)).square().mean(-1).sum(1)
+    return losses.sum(), {"critic_loss": losses.detach(), "value": values.detach().mean((1, 2))}
+
+
+def actor_loss(
+    actor: SquashedGaussianActor, critic: TwinCritic, temperature: Tensor, observations: Tensor, noise: Tensor
+) -> tuple[Tensor, Tensor, Metrics]:
+    """E[α log π − min Q]; also the actions' log-densities (S, B), which the temperature needs."""
+    actions, log_density = actor.sample(observations, noise)
+    value = critic(observations, actions, frozen=True).amin(1)
+    losses = (temperature.unsqueeze(1) * log_density - value).mean(-1)
+    metrics = {"actor_loss": losses.detach(), "entropy": -log_density.detach().mean(-1)}
+    return losses.sum(), log_density.detach(), metrics
+
+
+def temperature_loss(
+    log_temperature: Tensor, log_density: Tensor, target_entropy: float
+) -> tuple[Tensor, Metrics]:
+    """−log α · (log π + target entropy), the form of Stable-Baselines3; `log_density` (S, B)."""
+    losses = -log_temperature * (log_density + target_entropy).mean(-1)
+    return losses.sum(), {"temperature": log_temperature.detach().exp()}
+
+
+class SAC:
+    """Actor, twin critics and temperature of S seeds, with their optimisers."""
+
+    def __init__(
+        self,
+        config: SACConfig,
+        seeds: Sequence[int],
+        observations: int,
+        actions: int,
+        device: torch.device | str = "cpu",
+    ) -> None:
+        self.config, self.seeds, self.device = config, tuple(seeds), torch.device(device)
+        self.actor = SquashedGaussianActor(len(seeds), observations, actions, config.hidden)
+        self.critic = TwinCritic(len(seeds), observations, actions, config.hidden)
+        self.actor.body.initialise(SeedStreams(seeds, "actor"))
+        self.critic.body.initialise(SeedStreams(seeds, "critic"))
+        self.actor.to(device)
+        self.critic.to(device)
+        self.target = copy.deepcopy(self.critic).requires_grad_(False)
+        start = torch.full((len(seeds),), config.initial_temperature, device=device)
+        self.log_temperature = nn.Parameter(start.log())
+        self.target_entropy = -float(actions) if config.target_entropy is None else config.target_entropy
+        self.actor_optimiser = Adam(self.actor.body.flat, config.learning_rate)
+        self.critic_optimiser = Adam(self.critic.body.flat, config.learning_rate)
+        self.temperature_optimiser = Adam(self.log_temperature, config.learning_rate)
+
+    @torch.no_grad()
+    def act(self, observations: Tensor, noise: Tensor | None = None) -> Tensor:
+        """Actions (S, B, A) for observations (S, B, O): sampled by `noise`, or the mode without."""
+        if noise is None:
+            return self.actor.mode(observations)
+        return self.actor.sample(observations, noise)[0]
+
+    def update(self, batch: Batch, noise: Tensor, *, critic_only: bool = False) -> Metrics:
+        """One gradient step on each objective and one Polyak step; `noise` (2, S, B, A).
+
+        In Stable-Baselines3's order: the temperature in both losses is the one before its own step,
+        the actor sees the critics after theirs. `critic_only` leaves actor and temperature alone.
+        """
+        temperature = self.log_temperature.detach().exp()
+        loss, metrics = critic_loss(
+            self.critic, self.target, self.actor, temperature, batch, noise[0], self.config.discount
+        )
+        self.critic_optimiser.descend(loss)
+        if not critic_only:
+            loss, log_density, more = actor_loss(
+                self.actor, self.critic, temperature, batch.observations, noise[1]
+            )
+            self.actor_optimiser.descend(loss)
+            metrics |= more
+            loss, more = temperature_loss(self.log_temperature, log_density, self.target_entropy)
+            self.temperature_optimiser.descend(loss)
+            metrics |= more
+        with torch.no_grad():
+            self.target.body.flat.lerp_(self.critic.body.flat, self.config.polyak)
+        return metrics
+
+    def finite(self) -> Tensor:
+        """(S,) whether every weight of a seed is finite."""
+        return self.actor.body.finite() & self.critic.body.finite().view(-1, 2).all(1)
+
+    def tensors(self) -> dict[str, Tensor]:
+        """The live state of learner and optimisers, by name: what a checkpoint holds."""
+        live = {
+            "actor": self.actor.body.flat.detach(),
+            "critic": self.critic.body.flat.detach(),
+            "target": self.target.body.flat.detach(),
+            "log_temperature": self.log_temperature.detach(),
+        }
+        for name in ("actor", "critic", "temperature"):
+            live |= prefixed(f"{name}_optimiser", getattr(self, f"{name}_optimiser").tensors())
+        return live

@@ -1,0 +1,54 @@
+"""The task table. Only tasks listed here ever reach `gymnasium.make`."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:  # Gymnasium is imported where it is used, so that names can be checked without it
+    import gymnasium as gym
+
+
+@dataclass(frozen=True)
+class Task:
+    """A control task. Actions are in [-1, 1]; `horizon` is Gymnasium's time limit in steps."""
+
+    name: str
+    env_id: str
+    observation_size: int
+    action_size: int
+    can_fall: bool
+    """Whether the standard environment ends an episode early, when the robot is unhealthy."""
+    horizon: int = 1000
+
+
+TASKS = {
+    task.name: task
+    for task in (
+        Task("hopper", "Hopper-v5", observation_size=11, action_size=3, can_fall=True),
+        Task("halfcheetah", "HalfCheetah-v5", observation_size=17, action_size=6, can_fall=False),
+        Task("walker2d", "Walker2d-v5", observation_size=17, action_size=6, can_fall=True),
+    )
+}
+
+
+def make_env(task: Task, *, fixed_horizon: bool = False) -> gym.Env:
+    """The task's environment; with `fixed_horizon` a fallen robot plays on to the time limit."""
+    import gymnasium as gym
+
+    from aihf_control.simulation import SimulatorGuard
+
+    options = {"terminate_when_unhealthy": False} if fixed_horizon and task.can_fall else {}
+    return SimulatorGuard(gym.make(task.env_id, max_episode_steps=task.horizon, **options))
+
+
+def make_vec_env(task: Task, seeds: Sequence[int], *, fixed_horizon: bool = False) -> gym.vector.VectorEnv:
+    """One environment a seed in one process. An ended episode resets within the same step, and its
+    final observation is in `infos["final_obs"]`."""
+    from gymnasium.vector import AutoresetMode, SyncVectorEnv
+
+    return SyncVectorEnv(
+        [lambda: make_env(task, fixed_horizon=fixed_horizon) for _ in seeds],
+        autoreset_mode=AutoresetMode.SAME_STEP,
+    )

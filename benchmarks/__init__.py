@@ -1,0 +1,1 @@
+"""What the suite measures, as short scripts over the package."""

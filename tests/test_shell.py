@@ -1,0 +1,325 @@
+"""The Makefile and the names it takes, tried in a copy of the checkout with a stand-in for Python.
+
+The stand-in checks names with the real interpreter, and writes down what it would have installed or run.
+"""
+
+import os
+import re
+import shlex
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from aihf_control import choices
+from aihf_control.choices import InvalidChoice, choose, parse_methods, parse_seeds, parse_share, parse_steps
+from aihf_control.tasks import TASKS
+
+ROOT = Path(__file__).parent.parent
+CHECKED = tuple(choices.CHECKS)
+
+STAND_IN = """#!/bin/sh
+case "$*" in
+    *aihf_control.choices* | -c*) exec {python} "$@" ;;
+    "-m venv"*) mkdir -p .venv/bin; cp "$0" .venv/bin/python; cp "$0" .venv/bin/aihf ;;
+    *) status=$(cat {fail} 2>/dev/null) ;;
+esac
+echo "$(basename "$0")" "$@" >> {log}
+exit "${{status:-0}}"
+"""
+
+
+class Checkout:
+    """A copy of what `make` reads, in a folder with a space in its name."""
+
+    def __init__(self, folder: Path) -> None:
+        self.root = folder / "a copy"
+        self.log, self.fail = folder / "log", folder / "fail"
+        self.root.mkdir()
+        for name in ("Makefile", "pyproject.toml", "constraints.txt"):
+            shutil.copy(ROOT / name, self.root)
+        ignore = shutil.ignore_patterns("__pycache__")
+        shutil.copytree(ROOT / "aihf_control", self.root / "aihf_control", ignore=ignore)
+        self.python = folder / "python3"
+        self.python.write_text(
+            STAND_IN.format(
+                python=shlex.quote(sys.executable),
+                log=shlex.quote(str(self.log)),
+                fail=shlex.quote(str(self.fail)),
+            )
+        )
+        self.python.chmod(0o755)
+
+    def make(self, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
+        """Run make as from a fresh terminal, not as below the `make test` that runs this."""
+        inherited = {name: os.environ[name] for name in ("PATH", "HOME") if name in os.environ}
+        return subprocess.run(
+            ["make", f"PYTHON={self.python}", *arguments],
+            cwd=self.root,
+            env=inherited | environment,
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=False,
+        )
+
+    def files(self) -> list[str]:
+        return sorted(str(path) for path in self.root.parent.rglob("*"))
+
+    def calls(self) -> list[str]:
+        """What was installed or run since the last call."""
+        lines = self.log.read_text().splitlines() if self.log.exists() else []
+        self.log.unlink(missing_ok=True)
+        return lines
+
+
+@pytest.fixture
+def checkout(tmp_path: Path) -> Checkout:
+    return Checkout(tmp_path)
+
+
+def makefile_targets() -> list[str]:
+    phony = re.search(r"^\.PHONY: (.*)$", (ROOT / "Makefile").read_text(), re.MULTILINE)
+    assert phony
+    return phony.group(1).split()
+
+
+def test_make_alone_explains_every_target_and_variable(checkout: Checkout) -> None:
+    before = checkout.files()
+    shown = checkout.make()
+    assert (shown.returncode, shown.stderr) == (0, "")
+    assert shown.stdout == checkout.make("help").stdout
+    for name in (*makefile_targets(), *CHECKED, "TENSORBOARD", "PYTHON", "TORCH_INDEX"):
+        assert re.search(rf"^  {name} +\S", shown.stdout, re.MULTILINE), name
+    for name in (*TASKS, *choices.METHODS, *choices.PRESETS, *choices.DEVICES):
+        assert re.search(rf"\b{name}\b", shown.stdout), name
+    for name in CHECKED:  # every example is a value that the check lets through
+        example = re.search(rf"^  {name} .*\b{name}=(\S+)", shown.stdout, re.MULTILINE)
+        assert example
+        assert choices.main([f"{name}={example.group(1)}"]) == 0
+    assert checkout.files() == before
+
+
+WRONG_VALUES: list[tuple[list[str], list[str]]] = [
+    (["bench", "ENV=hoper"], ["ENV=hoper", "did you mean hopper?", *TASKS]),
+    (["data", "ENV=hoper"], ["ENV=hoper", "did you mean hopper?"]),
+    (["-n", "bench", "ENV=hoper"], ["ENV=hoper"]),
+    (["bench", "ENV=hopper", "METHODS=aihf,rhlf"], ["METHODS=rhlf", "did you mean rlhf?"]),
+    (["bench", "ENV=hopper", "SEEDS=3-1"], ["SEEDS=3-1", "3-1 is empty"]),
+    (["bench", "PRESET=slow"], ["PRESET=slow", *choices.PRESETS]),
+    (["bench", "DEVICE=gpu"], ["DEVICE=gpu", *choices.DEVICES]),
+    (["bench", "STEPS=0"], ["STEPS=0", "above 0"]),
+    (["bench", "DEMO_MIX=1.5"], ["DEMO_MIX=1.5", "from 0 to 1"]),
+    (["bench", "LABEL_ERROR=some"], ["LABEL_ERROR=some", "from 0 to 1"]),
+    (["bench", "TENSORBOARD=yes"], ["TENSORBOARD=yes", "neither 0 nor 1"]),
+    (["bench", "SEED=3"], ["SEED is not a variable", "SEEDS"]),
+    (["bench", "PYTHON=/no/such/python"], ["/no/such/python was not found"]),
+    (["bench", "ENV=$(touch x)"], ["ENV=$(touch x) is not known"]),
+    (["bench", "ENV=$(shell touch x)"], ["ENV=$(shell touch x) is not known"]),
+    (["bench", "ENV=`touch x`"], ["ENV=`touch x` is not known"]),
+    (["bench", "ENV=; touch x"], ["ENV=; touch x is not known"]),
+    (["bench", "ENV='; touch x; '"], ["ENV='; touch x; ' is not known"]),
+    (["bench", 'ENV="; touch x; "'], ['ENV="; touch x; " is not known']),
+    (["bench", "ENV=hopper\ntouch x"], ["is not known"]),
+    (["bench", "ENV=#"], ["ENV=# is not known"]),
+]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"), WRONG_VALUES, ids=[" ".join(arguments) for arguments, _ in WRONG_VALUES]
+)
+def test_a_wrong_value_is_one_line_and_nothing_is_written(
+    checkout: Checkout, arguments: list[str], words: list[str]
+) -> None:
+    before = checkout.files()
+    failed = checkout.make(*arguments)
+    assert failed.returncode != 0
+    assert failed.stdout == ""
+    assert failed.stderr.count("\n") == 1
+    for word in words:
+        assert word in failed.stderr
+    assert checkout.files() == before
+
+
+def test_a_wrong_value_may_come_from_the_environment_too(checkout: Checkout) -> None:
+    failed = checkout.make("bench", ENV="$(shell touch x)")
+    assert "ENV=$(shell touch x) is not known" in failed.stderr
+    assert not (checkout.root / "x").exists()
+
+
+def test_targets_without_a_task_do_not_mind_a_foreign_env_variable(checkout: Checkout) -> None:
+    assert checkout.make("-n", "test", ENV="production").returncode == 0
+
+
+def test_bench_sets_up_once_and_hands_on_what_was_set(checkout: Checkout) -> None:
+    first = checkout.make("bench", "ENV=hopper", "SEEDS=0-2", "TENSORBOARD=0")
+    assert (first.returncode, first.stderr) == (0, "")
+    assert first.stdout.startswith("Setting up .venv")
+    assert first.stdout.count("\n") == 1
+    create, install, bench = checkout.calls()
+    assert create == "python3 -m venv --clear .venv"
+    assert re.fullmatch(r"python -m pip install .*-c constraints\.txt -e \.\[dev\]", install)
+    assert bench == "aihf bench --task hopper --seeds 0-2"
+
+    values = "METHODS=aihf,bc STEPS=10 PRESET=smoke DEVICE=cpu DEMO_MIX=0.25 DEMO_NOISE=0.1 LABEL_ERROR=0.2"
+    second = checkout.make("bench", *values.split())
+    assert (second.returncode, second.stdout, second.stderr) == (0, "", "")
+    assert checkout.calls() == [
+        "aihf bench --task hopper --preset smoke --methods aihf,bc --steps 10 --device cpu"
+        " --demo-mix 0.25 --demo-noise 0.1 --label-error 0.2"
+    ]
+
+
+def test_other_targets_run_their_commands_in_the_environment(checkout: Checkout) -> None:
+    assert checkout.make("setup").returncode == 0
+    checkout.calls()
+    ran = {}
+    for target in ("data", "figure5", "test", "test-all"):
+        assert checkout.make(target).returncode == 0
+        ran[target] = checkout.calls()
+    assert ran == {
+        "data": ["aihf data build --task hopper"],
+        "figure5": ["python -m benchmarks.figure5"],
+        "test": ["python -m pytest -q"],
+        "test-all": ["python -m pytest -q -m slow or not slow"],
+    }
+
+
+def test_tensorboard_is_installed_when_it_is_asked_for(checkout: Checkout) -> None:
+    assert checkout.make("setup").returncode == 0
+    checkout.calls()
+    assert checkout.make("bench", "TENSORBOARD=1").returncode == 0
+    install, bench = checkout.calls()
+    assert install.endswith("-c constraints.txt -e .[tensorboard]")
+    assert bench == "aihf bench --task hopper --tensorboard"
+    assert checkout.make("bench", "TENSORBOARD=1").returncode == 0
+    assert checkout.calls() == [bench]
+
+
+def test_torch_index_reaches_pip_as_one_word(checkout: Checkout) -> None:
+    assert checkout.make("setup", "TORCH_INDEX=file:///some where; touch x").returncode == 0
+    assert " --extra-index-url file:///some where; touch x " in checkout.calls()[1]
+    assert not (checkout.root / "x").exists()
+
+
+def test_a_failed_installation_is_started_again(checkout: Checkout) -> None:
+    checkout.fail.write_text("1")
+    assert checkout.make("bench").returncode != 0
+    create, install = checkout.calls()
+    assert create == "python3 -m venv --clear .venv"
+    checkout.fail.unlink()
+    assert checkout.make("bench").returncode == 0
+    assert checkout.calls() == [create, install, "aihf bench --task hopper"]
+
+
+def test_new_pins_are_installed_into_the_environment_at_hand(checkout: Checkout) -> None:
+    assert checkout.make("setup").returncode == 0
+    create, install = checkout.calls()
+    later = checkout.root.joinpath(".venv/.stamp").stat().st_mtime + 10
+    os.utime(checkout.root / "constraints.txt", (later, later))
+    assert checkout.make("setup").returncode == 0
+    assert checkout.calls() == [create.replace(" --clear", ""), install]
+
+
+def test_a_copied_checkout_makes_its_own_environment(checkout: Checkout) -> None:
+    assert checkout.make("setup").returncode == 0
+    setup = checkout.calls()
+    checkout.root = checkout.root.rename(checkout.root.with_name("moved"))
+    assert checkout.make("setup").returncode == 0
+    assert checkout.calls() == setup
+    assert checkout.make("setup").returncode == 0
+    assert checkout.calls() == []
+
+
+def test_make_fails_when_bench_fails(checkout: Checkout) -> None:
+    assert checkout.make("setup").returncode == 0
+    checkout.fail.write_text("75")
+    failed = checkout.make("bench")
+    assert failed.returncode != 0
+    assert "75" in failed.stderr
+
+
+@pytest.mark.parametrize(
+    ("reply", "words"),
+    [("echo 'is Python 3.9'", ["is Python 3.9"]), ("case $2 in *venv*) exit 1;; esac", ["python3-venv"])],
+    ids=["too old", "without venv"],
+)
+def test_an_unfit_python_is_one_line(checkout: Checkout, reply: str, words: list[str]) -> None:
+    checkout.python.write_text(f"#!/bin/sh\n{reply}\n")
+    before = checkout.files()
+    failed = checkout.make("test")
+    assert failed.returncode != 0
+    assert failed.stderr.count("\n") == 1
+    for word in words:
+        assert word in failed.stderr
+    assert checkout.files() == before
+
+
+def test_clean_keeps_results_and_policies(checkout: Checkout) -> None:
+    kept = ["results/bench/table.md", "results/runs/bench/config.json", "data/policies/hopper/expert.zip"]
+    removed = [".venv/bin/python", "data/minari/aihf/x", "tests/__pycache__/x", ".ruff_cache/x", "build/x"]
+    for name in (*kept, *removed, "benchmarks/speed.py"):
+        (checkout.root / name).parent.mkdir(parents=True, exist_ok=True)
+        (checkout.root / name).touch()
+    assert checkout.make("clean").returncode == 0
+    assert all((checkout.root / name).exists() for name in (*kept, "benchmarks/speed.py"))
+    assert not any((checkout.root / name).parent.exists() for name in removed)
+
+
+def test_constraints_pin_every_package_without_hosts_or_local_versions() -> None:
+    lines = (ROOT / "constraints.txt").read_text().splitlines()
+    pins = [line for line in lines if not line.startswith("#")]
+    assert all(re.fullmatch(r"[\w.-]+==[\w.]+", pin) for pin in pins)
+    assert "torch==2.13.0" in pins
+
+
+@pytest.mark.parametrize(
+    ("value", "seeds"),
+    [("0", (0,)), ("0-2", (0, 1, 2)), ("0-2,7", (0, 1, 2, 7)), ("3,1, 3,2-3", (1, 2, 3)), ("5-5", (5,))],
+)
+def test_seeds_are_ranges_and_lists(value: str, seeds: tuple[int, ...]) -> None:
+    assert parse_seeds(value) == seeds
+
+
+@pytest.mark.parametrize("value", ["", "a", "-1", "1-", "2-0", "0,,1", "1.5", "0:3"])
+def test_wrong_seeds_are_refused(value: str) -> None:
+    with pytest.raises(InvalidChoice, match="SEEDS"):
+        parse_seeds(value)
+
+
+def test_methods_keep_their_order_without_repeats() -> None:
+    assert parse_methods("rlhf, aihf,rlhf") == ("rlhf", "aihf")
+    with pytest.raises(InvalidChoice, match="METHODS=sac is not known: Valid: aihf"):
+        parse_methods("aihf,sac")
+
+
+def test_shares_are_from_zero_to_one() -> None:
+    assert [parse_share("DEMO_MIX", value) for value in ("0", "0.25", "1")] == [0.0, 0.25, 1.0]
+    for value in ("-0.1", "1.01", "nan", "half", ""):
+        with pytest.raises(InvalidChoice, match="DEMO_MIX"):
+            parse_share("DEMO_MIX", value)
+
+
+def test_steps_are_whole_and_positive() -> None:
+    assert parse_steps("500_000") == 500_000
+    for value in ("0", "-5", "1e5", "2.5", ""):
+        with pytest.raises(InvalidChoice, match="STEPS"):
+            parse_steps(value)
+
+
+def test_choose_names_the_nearest_and_all_valid_names() -> None:
+    assert choose("ENV", "hopper", ["hopper", "walker2d"]) == "hopper"
+    with pytest.raises(
+        InvalidChoice, match=r"^ENV=walker .* did you mean walker2d\? Valid: hopper, walker2d$"
+    ):
+        choose("ENV", "walker", ["hopper", "walker2d"])
+
+
+def test_names_are_checked_with_the_standard_library_alone() -> None:
+    code = "import aihf_control.choices, sys; print('numpy' in sys.modules, 'gymnasium' in sys.modules)"
+    done = subprocess.run(
+        [sys.executable, "-S", "-c", code], cwd=ROOT, capture_output=True, text=True, check=True, timeout=60
+    )
+    assert done.stdout.split() == ["False", "False"]
