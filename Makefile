@@ -106,9 +106,12 @@ $(STAMP)-tensorboard: $(STAMP)
 option = $(if $($2),$1 "$$$2")
 BENCH_OPTIONS = $(strip --task "$$ENV" $(call option,--preset,PRESET) $(call option,--methods,METHODS) \
   $(call option,--seeds,SEEDS) $(call option,--steps,STEPS) $(call option,--device,DEVICE) \
-  $(call option,--demo-mix,DEMO_MIX) $(call option,--demo-noise,DEMO_NOISE) \
-  $(call option,--label-error,LABEL_ERROR) $(if $(filter 1,$(TENSORBOARD)),--tensorboard))
+  $(call option,--feedback.demo-mix,DEMO_MIX) $(call option,--feedback.demo-noise,DEMO_NOISE) \
+  $(call option,--feedback.teacher.mistake,LABEL_ERROR) $(if $(filter 1,$(TENSORBOARD)),--tensorboard))
 
+# Written beside the results, so that a reader can run it again.
+bench: export AIHF_COMMAND = $(strip make bench \
+  $(foreach v,$(BENCH_VARIABLES),$(if $($v),$v=$(if $(word 2,$($v)),$(call quoted,$($v)),$($v)))))
 bench: $(STAMP) $(if $(filter 1,$(TENSORBOARD)),$(STAMP)-tensorboard)
 	@.venv/bin/aihf bench $(BENCH_OPTIONS)
 

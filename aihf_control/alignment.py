@@ -60,7 +60,8 @@ class Aligner:
         episode cut at the round's end is a truncation: its last mask stays 1. Returns the metrics of
         the last update.
         """
-        observations, _ = self.envs.reset(seed=[derive(s, "round", round) % 2**31 for s in self.seeds])
+        resets = [derive(seed, "round", round) % 2**31 for seed in self.seeds]
+        observations, _ = self.envs.reset(seed=resets)  # type: ignore[arg-type]  # one each, as it accepts
         observations = observations.astype(np.float32)
         draws = _Draws(self.sac, round)
         metrics: Metrics = {}

@@ -90,7 +90,7 @@ class Checkpoint:
         # key order is kept: it is that of the columns in progress.csv
         text = json.dumps({"sha256": _digest(body)} | body, indent=1)
         manifest = f"round_{round:05d}.json"
-        write_atomically(self.folder / manifest, f"{text}\n".encode())
+        write_atomically(self.folder / manifest, text.encode())
         self._replay = replay
         kept = [name for name in self._manifests if name != manifest][1 - KEPT_ROUNDS :]
         self._manifests = [*kept, manifest]

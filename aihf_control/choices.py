@@ -7,6 +7,7 @@ line on standard output for the first wrong value, nothing when all are right.
 from __future__ import annotations
 
 import difflib
+import re
 import sys
 from collections.abc import Iterable
 
@@ -14,6 +15,7 @@ from aihf_control.tasks import TASKS
 
 METHODS = ("aihf", "rlhf", "ipl", "bc", "irl", "oracle")
 PRESETS = ("smoke", "quick", "paper")
+LARGEST_SEED = 1_000_000
 DEVICES = ("auto", "cpu", "cuda")
 
 
@@ -41,12 +43,25 @@ def parse_seeds(value: str) -> tuple[int, ...]:
     seeds: set[int] = set()
     for part in value.split(","):
         first, dash, last = part.strip().partition("-")
-        if not first.isdecimal() or (dash and not last.isdecimal()):
-            raise InvalidChoice(f"SEEDS={value} is not a list of seeds: write 0-2 or 0,1,2")
+        if not _is_seed(first) or (dash and not _is_seed(last)):
+            raise InvalidChoice(
+                f"SEEDS={value} is not a list of seeds below {LARGEST_SEED:,}: write 0-2 or 0,1,2"
+            )
         if dash and int(last) < int(first):
             raise InvalidChoice(f"SEEDS={value}: the range {part} is empty, its end is below its start")
         seeds.update(range(int(first), int(last if dash else first) + 1))
     return tuple(sorted(seeds))
+
+
+def _is_seed(text: str) -> bool:
+    return text.isascii() and text.isdecimal() and len(text) < 10 and int(text) < LARGEST_SEED
+
+
+def parse_study(value: str) -> str:
+    """A study's name, which becomes a folder's."""
+    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]*", value):
+        raise InvalidChoice(f"STUDY={value} cannot name a folder: use letters, digits, '.', '_' and '-'")
+    return value
 
 
 def parse_share(variable: str, value: str) -> float:
@@ -62,9 +77,10 @@ def parse_share(variable: str, value: str) -> float:
 
 def parse_steps(value: str) -> int:
     """A whole number of steps, at least 1."""
-    if not value.replace("_", "").isdecimal() or int(value) < 1:
+    digits = value.replace("_", "")
+    if not (digits.isascii() and digits.isdecimal() and len(digits) < 16 and int(digits) > 0):
         raise InvalidChoice(f"STEPS={value} is not a whole number above 0")
-    return int(value)
+    return int(digits)
 
 
 CHECKS = {
@@ -73,6 +89,7 @@ CHECKS = {
     "SEEDS": parse_seeds,
     "STEPS": parse_steps,
     "PRESET": lambda value: choose("PRESET", value, PRESETS),
+    "STUDY": parse_study,
     "DEVICE": lambda value: choose("DEVICE", value, DEVICES),
     "DEMO_MIX": lambda value: parse_share("DEMO_MIX", value),
     "DEMO_NOISE": lambda value: parse_share("DEMO_NOISE", value),

@@ -24,13 +24,10 @@ from aihf_control.methods.settings import Settings
 from aihf_control.presets import PRESETS
 from aihf_control.report import write_report
 from aihf_control.results import InvalidResults
-from aihf_control.signals import Preempted, interruptible
+from aihf_control.runs import InvalidRun
+from aihf_control.signals import REQUEUE_ME, Preempted, interruptible
 from aihf_control.tasks import TASKS, Task
 from aihf_control.types import InvalidData
-
-REQUEUE = 75
-"""Exit status after a signal: run the same command again (EX_TEMPFAIL)."""
-
 
 def _say(line: str) -> None:
     print(line, flush=True)
@@ -81,7 +78,7 @@ class Bench:
         seeds = choices.parse_seeds(self.seeds) if self.seeds else preset.seeds
         device = choose_device(choose("DEVICE", self.device, choices.DEVICES))
         settings = replace(self.settings, steps=self.steps) if self.steps else self.settings
-        folders, name = Folders(self.root), self.study or preset.study
+        folders, name = Folders(self.root), choices.parse_study(self.study or preset.study)
         source = FeedbackSource(self.demonstrations, self.preferences or None, self.feedback)
         feedback, folder = make_feedback(task, source, folders, _say)
         _say(f"feedback {feedback.sha256[:12]} in {folder}")
@@ -215,12 +212,12 @@ def main(arguments: list[str] | None = None) -> int:
         with interruptible():
             command.run()
     except Preempted as stop:
-        print(f"aihf: {stop}: the unfinished round is dropped; the same command goes on", file=sys.stderr)
-        return REQUEUE
+        print(f"aihf: {stop}", file=sys.stderr)
+        return REQUEUE_ME
     except KeyboardInterrupt:
         print("\naihf: interrupted: the same command goes on from the last round", file=sys.stderr)
         return 130
-    except (InvalidChoice, InvalidData, InvalidResults, Locked, OSError) as error:
+    except (InvalidChoice, InvalidData, InvalidResults, InvalidRun, Locked, OSError) as error:
         print(f"aihf: {error}", file=sys.stderr)
         return 2
     return 0

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -11,6 +12,9 @@ from torch import Tensor
 
 from aihf_control.randomness import derive
 from aihf_control.tasks import Task, make_env
+
+if TYPE_CHECKING:
+    import gymnasium as gym
 
 Act = Callable[[Tensor], Tensor]
 """Observations (S, E, O) → actions (S, E, A) in [-1, 1]."""
@@ -68,16 +72,18 @@ class Roller:
             played = np.arange(len(columns[0]), len(columns[0]) + 1) < lengths[..., None]
             for column, values in zip(columns, (seen, np.where(played, actions, 0), rewards), strict=True):
                 column.append(values)
-        return Rollouts(*(np.stack(column, axis=2) for column in columns), lengths)
+        observations, played_actions, true_rewards = (np.stack(column, axis=2) for column in columns)
+        return Rollouts(observations, played_actions, true_rewards, lengths)
 
     def faults(self) -> list[str | None]:
         """The first simulator fault of each seed, if any."""
-        return [next((env.fault for env in row if env.fault), None) for row in self._envs]
+        faults = ([env.get_wrapper_attr("fault") for env in row] for row in self._envs)
+        return [next(filter(None, row), None) for row in faults]
 
     def close(self) -> None:
         """Close every environment."""
         for _, env in self._each():
             env.close()
 
-    def _each(self):  # noqa: ANN202
+    def _each(self) -> Iterator[tuple[tuple[int, int], gym.Env]]:
         return (((s, e), env) for s, row in enumerate(self._envs) for e, env in enumerate(row))

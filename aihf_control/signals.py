@@ -21,7 +21,7 @@ class Preempted(SystemExit):
         self.signal_name = signal.Signals(signum).name
 
     def __str__(self) -> str:
-        return f"stopped by {self.signal_name}: the same command goes on from the last checkpoint"
+        return f"stopped by {self.signal_name}"
 
 
 class _State:

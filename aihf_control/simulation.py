@@ -17,19 +17,24 @@ class SimulatorGuard(gym.Wrapper):
 
     fault: str | None = None
 
+    def __init__(self, env: gym.Env[Any, Any]) -> None:
+        super().__init__(env)
+        self._data = getattr(env.unwrapped, "data", None)  # None: not a MuJoCo environment
+
     def step(self, action: np.ndarray) -> tuple[Any, Any, bool, bool, dict[str, Any]]:
         """As `gymnasium.Env.step`."""
-        data = self.unwrapped.data  # type: ignore[attr-defined]
-        before = data.time
+        before = self._data.time if self._data is not None else 0.0
         result = self.env.step(action)
         if self.fault is None:
             self.fault = self._diagnose(action, before)
         return result
 
     def _diagnose(self, action: np.ndarray, before: float) -> str | None:
-        data = self.unwrapped.data  # type: ignore[attr-defined]
         if not np.isfinite(action).all():
             return "the action is not finite"
+        data = self._data
+        if data is None:
+            return None
         if data.time <= before:
             return f"simulated time went from {before:.3f} s to {data.time:.3f} s"
         if data.warning.number.any():

@@ -9,7 +9,7 @@ from typing import Any, Literal
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from aihf_control.runs import (
@@ -55,7 +55,7 @@ def test_a_name_never_leads_out_of_the_root(tmp_path: Path, name: str) -> None:
 
 
 def test_progress_by_hand(tmp_path: Path) -> None:
-    rows: list[dict[str, float]] = [
+    rows: list[dict[str, Any]] = [
         {"step": 0, "return_mean": 1.5},
         {"step": np.int64(5000), "return_mean": 0.1, "accuracy": np.float32(0.5)},
         {"step": 10000, "accuracy": math.nan, "return_mean": -math.inf},
@@ -65,6 +65,7 @@ def test_progress_by_hand(tmp_path: Path) -> None:
     assert (tmp_path / "progress.csv").read_text() == expected
 
 
+@settings(deadline=None, max_examples=50)
 @given(st.lists(st.floats(allow_nan=False), min_size=1, max_size=5))
 def test_floats_come_back_from_progress_bit_for_bit(
     tmp_path_factory: pytest.TempPathFactory, values: list[float]

@@ -30,7 +30,7 @@ def learner(
         module.to(dtype)
     with torch.no_grad():
         sac.log_temperature.data = torch.tensor([0.1 * k - 0.3 for k in seeds], dtype=dtype, device=device)
-        sac.target.body.flat *= 0.9
+        sac.target.body.flat.mul_(0.9)
     # the parameters changed their type in place; Adam's moments are made anew in the same one
     sac.actor_optimiser = Adam(sac.actor.body.flat, CONFIG.learning_rate)
     sac.critic_optimiser = Adam(sac.critic.body.flat, CONFIG.learning_rate)

@@ -27,6 +27,7 @@ case "$*" in
     *) status=$(cat {fail} 2>/dev/null) ;;
 esac
 echo "$(basename "$0")" "$@" >> {log}
+[ "$1" != bench ] || echo "$AIHF_COMMAND" > {command}
 exit "${{status:-0}}"
 """
 
@@ -36,7 +37,7 @@ class Checkout:
 
     def __init__(self, folder: Path) -> None:
         self.root = folder / "a copy"
-        self.log, self.fail = folder / "log", folder / "fail"
+        self.log, self.fail, self.command = folder / "log", folder / "fail", folder / "command"
         self.root.mkdir()
         for name in ("Makefile", "pyproject.toml", "constraints.txt"):
             shutil.copy(ROOT / name, self.root)
@@ -47,6 +48,7 @@ class Checkout:
             STAND_IN.format(
                 python=shlex.quote(sys.executable),
                 log=shlex.quote(str(self.log)),
+                command=shlex.quote(str(self.command)),
                 fail=shlex.quote(str(self.fail)),
             )
         )
@@ -168,8 +170,13 @@ def test_bench_sets_up_once_and_hands_on_what_was_set(checkout: Checkout) -> Non
     assert (second.returncode, second.stdout, second.stderr) == (0, "", "")
     assert checkout.calls() == [
         "aihf bench --task hopper --preset smoke --methods aihf,bc --steps 10 --device cpu"
-        " --demo-mix 0.25 --demo-noise 0.1 --label-error 0.2"
+        " --feedback.demo-mix 0.25 --feedback.demo-noise 0.1 --feedback.teacher.mistake 0.2"
     ]
+
+
+def test_bench_hands_on_the_command_that_makes_its_results_again(checkout: Checkout) -> None:
+    assert checkout.make("bench", "SEEDS=0-1, 4", "METHODS=aihf", DEVICE="cpu").returncode == 0
+    assert checkout.command.read_text() == "make bench ENV=hopper METHODS=aihf SEEDS='0-1, 4' DEVICE=cpu\n"
 
 
 def test_other_targets_run_their_commands_in_the_environment(checkout: Checkout) -> None:

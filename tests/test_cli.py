@@ -1,0 +1,59 @@
+"""The command line: names the right value, writes nothing when refused."""
+
+from pathlib import Path
+
+import pytest
+
+from aihf_control.cli import Bench, DataTrain, main, parse
+from aihf_control.presets import PRESETS
+
+
+def test_the_preset_sets_the_defaults_and_options_change_them() -> None:
+    command = parse(["bench", "--task", "hopper", "--preset", "smoke", "--settings.sac.polyak", "0.01"])
+    assert isinstance(command, Bench)
+    assert command.settings.steps == PRESETS["smoke"].settings.steps == 1_500
+    assert command.settings.sac.batch_size == PRESETS["smoke"].settings.sac.batch_size
+    assert command.settings.sac.polyak == 0.01
+    default = parse(["bench", "--task", "hopper"])
+    assert isinstance(default, Bench) and default.settings == PRESETS["quick"].settings
+
+
+def test_feedback_options() -> None:
+    options = ["--feedback.demo-mix", "0.25", "--feedback.teacher.mistake", "0.1"]
+    command = parse(["bench", "--task", "hopper", *options, "--preferences", "a-v0", "b-v0"])
+    assert isinstance(command, Bench)
+    assert (command.feedback.demo_mix, command.feedback.teacher.mistake) == (0.25, 0.1)
+    assert command.preferences == ("a-v0", "b-v0")
+
+
+def test_two_word_commands() -> None:
+    command = parse(["data", "train", "--task", "hopper", "--seeds", "1000-1001"])
+    assert isinstance(command, DataTrain) and command.seeds == "1000-1001"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "line"),
+    [
+        (["bench", "--task", "hoper"], "did you mean hopper?"),
+        (["bench", "--task", "hopper", "--preset", "smok"], "did you mean smoke?"),
+        (["bench", "--task", "hopper", "--methods", "aihf,rlfh"], "did you mean rlhf?"),
+        (["bench", "--task", "hopper", "--seeds", "3-1"], "its end is below its start"),
+        (["bench", "--task", "hopper", "--device", "gpu"], "Valid: auto, cpu, cuda"),
+        (["bench", "--task", "walker2d"], "aihf data train --task walker2d"),
+        (["data", "train", "--task", "hopper", "--seeds", "0-1"], "seeds from 1000 up"),
+        (["bench", "--task", "hopper", "--study", "../x"], "study"),
+        (["brench"], "did you mean bench?"),
+    ],
+)
+def test_errors_are_one_line_and_write_nothing(
+    arguments: list[str], line: str, tmp_path: Path, capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    monkeypatch.setenv("AIHF_MINARI_ROOT", str(tmp_path / "minari"))
+    if len(arguments) > 1:
+        arguments = [*arguments, "--root", str(tmp_path)]
+    assert main(arguments) == 2
+    printed = capsys.readouterr()
+    assert line in printed.err
+    assert printed.err.count("\n") == 1
+    assert list(tmp_path.iterdir()) == []

@@ -1,0 +1,94 @@
+"""Every method must improve on a task where the best return, 0, is known."""
+
+import numpy as np
+import pytest
+import torch
+import toy
+
+from aihf_control.diagnostics import preference_accuracy
+from aihf_control.evaluation import Roller
+from aihf_control.methods import METHODS, Context, Method
+from aihf_control.samples import FeedbackTables
+
+SEEDS = (0, 1, 2)
+
+
+def start(name: str) -> tuple[Method, Context]:
+    tables = FeedbackTables(toy.feedback(), toy.SETTINGS.aihf.trajectory_discount, "cpu")
+    context = Context(toy.TASK, SEEDS, toy.SETTINGS, tables, torch.device("cpu"))
+    return METHODS[name](context), context
+
+
+def returns(method: Method) -> np.ndarray:
+    with torch.no_grad():
+        roller = Roller(toy.TASK, SEEDS, 1, fixed_horizon=False)
+        return roller.play(method.actor.mode, "test", 0).returns[:, 0]
+
+
+def train(method: Method) -> None:
+    for round in range(method.total_steps // toy.SETTINGS.round_steps):
+        method.run_round(round, toy.SETTINGS.round_steps)
+
+
+@pytest.mark.parametrize("name", ["aihf", "irl", "oracle"])
+def test_a_random_policy_improves(name: str) -> None:
+    method, _ = start(name)
+    method.start()
+    before = returns(method)
+    train(method)
+    after = returns(method)
+    assert (before < -0.25).all()  # 0 is the best, a policy that always answers 0 gets −0.5
+    assert (after > before + 0.15).all()
+    assert (after > (-0.02 if name == "oracle" else -0.35)).all()  # the demonstrations' mean is −0.18
+    assert method.faults() == [None] * len(SEEDS)
+
+
+@pytest.mark.parametrize("name", ["rlhf", "ipl"])
+def test_a_cloned_policy_improves_on_its_demonstrations(name: str) -> None:
+    method, _ = start(name)
+    method.start()
+    before = returns(method)
+    np.testing.assert_allclose(before, -0.125, atol=0.08)  # the demonstrations' mean action: ±0.25
+    train(method)
+    assert (returns(method) > before + 0.02).all()
+
+
+def test_cloning_finds_the_mean_action() -> None:
+    method, _ = start("bc")
+    assert (returns(method) < -0.25).all()
+    method.start()
+    np.testing.assert_allclose(returns(method), -0.125, atol=0.08)
+    assert method.total_steps == 0
+
+
+@pytest.mark.parametrize("name", ["aihf", "rlhf", "ipl"])
+def test_the_learned_reward_predicts_held_out_preferences(name: str) -> None:
+    method, context = start(name)
+    before = preference_accuracy(method.rewards, context.feedback.held_out, len(SEEDS))
+    method.start()
+    train(method)
+    after = preference_accuracy(method.rewards, context.feedback.held_out, len(SEEDS))
+    assert (after > 0.8).all() and (after > before).all()
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_seeds_share_nothing(name: str) -> None:
+    """A seed's numbers do not depend on which other seeds are in the batch, but for rounding."""
+    method, context = start(name)
+    alone = METHODS[name](Context(toy.TASK, (1,), toy.SETTINGS, context.tables, context.device))
+    for each in (method, alone):
+        each.start()
+        if each.total_steps:
+            each.run_round(0, 60)
+    observation = torch.tensor([[[1.0, 0.0]]])
+    together = method.actor.mode(observation.expand(3, 1, 2))[1]
+    torch.testing.assert_close(together, alone.actor.mode(observation)[0], atol=1e-3, rtol=0)
+
+
+def test_environment_steps_count_the_rollouts() -> None:
+    method, _ = start("aihf")
+    method.run_round(0, 100)
+    assert method.environment_steps.tolist() == [100 + 2 * 20] * 3  # 20 episodes of two steps
+    method, _ = start("rlhf")
+    method.run_round(0, 100)
+    assert method.environment_steps.tolist() == [100] * 3

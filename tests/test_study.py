@@ -1,0 +1,126 @@
+"""A study as its user sees it: repeatable, resumable, extendable, and honest about failures."""
+
+import json
+import os
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import pandas as pd
+import pytest
+import torch
+import toy
+from safetensors.torch import load_file
+from toy_study import study
+
+from aihf_control.batch import BatchRun
+from aihf_control.experiment import run_study
+from aihf_control.preparation import Folders
+from aihf_control.types import InvalidData
+
+SCRIPT = Path(__file__).with_name("toy_study.py")
+
+
+def run(root: Path, methods: str, kill_at: str = "") -> int:
+    environment = os.environ | {"PYTHONPATH": str(SCRIPT.parents[1])}
+    command = [sys.executable, str(SCRIPT), str(root), methods, *([kill_at] if kill_at else [])]
+    return subprocess.run(command, env=environment, capture_output=True, check=False).returncode
+
+
+def contents(root: Path) -> dict[str, bytes]:
+    """Every file of the runs that must not differ between identical runs."""
+    runs = root / "results" / "runs"
+    files = (*runs.rglob("progress.csv"), *runs.rglob("*.safetensors"))
+    return {str(path.relative_to(runs)): path.read_bytes() for path in files}
+
+
+def policies(root: Path) -> dict[str, torch.Tensor]:
+    import io
+    import zipfile
+
+    weights = {}
+    for path in sorted((root / "results" / "runs").rglob("policy.zip")):
+        with zipfile.ZipFile(path) as archive:
+            state = torch.load(io.BytesIO(archive.read("policy.pth")), weights_only=True)
+        weights |= {f"{path.parts[-3:-1]} {name}": value for name, value in state.items()}
+    return weights
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    root = tmp_path_factory.mktemp("whole")
+    assert run(root, "aihf,ipl") == 0
+    return root
+
+
+def test_the_same_command_twice_gives_the_same_numbers(whole: Path, tmp_path: Path) -> None:
+    assert run(tmp_path, "aihf,ipl") == 0
+    assert contents(tmp_path) == contents(whole)
+    assert len(contents(whole)) == 3 + 2 * 3  # progress of 2 × 3 seeds, reward of AIHF's
+
+
+@pytest.mark.parametrize("method", ["aihf", "ipl"])
+def test_a_killed_run_resumes_to_the_same_numbers(whole: Path, tmp_path: Path, method: str) -> None:
+    assert run(tmp_path, method, kill_at="300") == -9
+    folder = tmp_path / "results" / "runs" / "test" / "toy" / method
+    progress = pd.read_csv(folder / "seed_0" / "progress.csv")
+    assert progress["step"].tolist() == [0, 100, 200, 300]
+    assert json.loads((folder / "seed_0" / "status.json").read_text())["state"] == "running"
+    assert run(tmp_path, method) == 0
+    expected = {name: value for name, value in contents(whole).items() if f"/{method}/" in name}
+    assert contents(tmp_path) == expected
+    resumed, uninterrupted = policies(tmp_path), policies(whole)
+    assert all(torch.equal(value, uninterrupted[name]) for name, value in resumed.items())
+    assert not list(folder.glob("checkpoint_*"))
+
+
+def test_a_finished_study_trains_nothing_and_can_grow(tmp_path: Path) -> None:
+    folders, lines = Folders(tmp_path), []
+    run_study(study(("bc",), (0, 1)), toy.feedback(), folders, lines.append)
+    before = contents(tmp_path)
+    run_study(study(("bc",), (0, 1, 2)), toy.feedback(), folders, lines.append)
+    assert lines == ["bc: seeds 0, 1 are finished already"]
+    after = contents(tmp_path)
+    assert {name: after[name] for name in before} == before
+    config = json.loads((tmp_path / "results/runs/test/toy/bc/seed_2/config.json").read_text())
+    assert config["batch"] == [2]
+    assert config["feedback"]["sha256"] == "toy"
+
+
+def test_other_settings_are_refused(tmp_path: Path) -> None:
+    folders = Folders(tmp_path)
+    run_study(study(("bc",)), toy.feedback(), folders, print)
+    before = contents(tmp_path)
+    other = study(("bc",))
+    other = replace(other, settings=replace(other.settings, evaluation_episodes=3))
+    with pytest.raises(InvalidData, match=r"settings.evaluation_episodes: 2 there, 3 now"):
+        run_study(other, toy.feedback(), folders, print)
+    assert contents(tmp_path) == before
+
+
+def test_a_failed_seed_stays_in_the_records_and_harms_no_other(tmp_path: Path) -> None:
+    def spoil(run: BatchRun, step: int) -> None:
+        if step == 200:
+            with torch.no_grad():
+                run.method.actor.body.layers()[0][0][1] = torch.nan
+
+    good, bad = tmp_path / "good", tmp_path / "bad"
+    run_study(study(("oracle",)), toy.feedback(), Folders(good), print)
+    run_study(study(("oracle",)), toy.feedback(), Folders(bad), print, observer=spoil)
+    for seed in (0, 2):
+        name = f"test/toy/oracle/seed_{seed}/progress.csv"
+        assert contents(good)[name] == contents(bad)[name]
+    folder = bad / "results/runs/test/toy/oracle/seed_1"
+    status = json.loads((folder / "status.json").read_text())
+    assert (status["state"], status["failed_at_step"]) == ("failed", 300)
+    assert "not finite" in status["reason"]
+    assert pd.read_csv(folder / "progress.csv")["step"].tolist() == [0, 100, 200]
+
+
+def test_the_kept_reward_is_the_seeds_own(whole: Path) -> None:
+    rewards = [
+        load_file(whole / f"results/runs/test/toy/aihf/seed_{seed}/reward.safetensors") for seed in range(3)
+    ]
+    assert rewards[0]["weight_0"].shape == (3, 32)  # (observation, action) → hidden
+    assert not torch.equal(rewards[0]["weight_0"], rewards[1]["weight_0"])
