@@ -12,6 +12,7 @@ import torch
 from safetensors.torch import save
 from torch import Tensor
 
+from aihf_control.checkpoints import Checkpoint
 from aihf_control.diagnostics import preference_accuracy
 from aihf_control.evaluation import Roller
 from aihf_control.files import write_atomically
@@ -19,8 +20,7 @@ from aihf_control.locks import SeedLock
 from aihf_control.methods import METHODS, Context, Method
 from aihf_control.optimisers import restore
 from aihf_control.progress import Progress
-from aihf_control.checkpoints import Checkpoint
-from aihf_control.runs import RunPaths, Status, write_progress, write_status
+from aihf_control.runs import RunPaths, State, Status, write_progress, write_status
 from aihf_control.sac import Metrics
 from aihf_control.sb3 import save_policy
 from aihf_control.signals import uninterrupted
@@ -116,7 +116,7 @@ class BatchRun:
 
     @torch.no_grad()
     def _evaluate(self, metrics: Metrics) -> list[Row]:
-        """One row a seed: returns of the deterministic policy in the standard environment, and diagnostics."""
+        """One row a seed: of the deterministic policy in the standard environment, with diagnostics."""
         mode = self.method.actor.mode
         rollouts = self._roller.play(mode, "evaluation", self.record.rounds, self.context.device)
         seeds = len(self.context.seeds)
@@ -146,7 +146,7 @@ class BatchRun:
 
     def _status(self, seed: int, *, ended: bool) -> Status:
         failure = self.record.failures.get(str(seed), {})
-        state = "running" if not ended else "failed" if failure else "finished"
+        state: State = "running" if not ended else "failed" if failure else "finished"
         seconds = round(self.record.wall_seconds, 1)
         return Status(state, self.record.step, seconds, len(self.context.seeds), **failure)
 
@@ -156,9 +156,12 @@ class BatchRun:
         with uninterrupted():
             for member, seed in enumerate(self.context.seeds):
                 folder = self.paths.seed(seed)
+                write_progress(folder, self.record.rows[member])
                 save_policy(folder / "policy.zip", self.context.task, learner, member)
                 if self.method.reward_model is not None:
-                    write_atomically(folder / "reward.safetensors", save(self.method.reward_model.member(member)))
+                    write_atomically(
+                        folder / "reward.safetensors", save(self.method.reward_model.member(member))
+                    )
                 write_status(folder, self._status(seed, ended=True))
             self.checkpoint.remove()
 

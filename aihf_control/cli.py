@@ -15,12 +15,12 @@ import tyro
 
 from aihf_control import choices
 from aihf_control.choices import InvalidChoice, choose
-from aihf_control.preparation import FeedbackSource, Folders, build_data, make_feedback
 from aihf_control.experiment import Study, run_study, train_policies
 from aihf_control.feedback import FeedbackConfig
 from aihf_control.locks import Locked
 from aihf_control.machine import choose_device
 from aihf_control.methods.settings import Settings
+from aihf_control.preparation import FeedbackSource, Folders, build_data, make_feedback
 from aihf_control.presets import PRESETS
 from aihf_control.report import write_report
 from aihf_control.results import InvalidResults
@@ -28,6 +28,7 @@ from aihf_control.runs import InvalidRun
 from aihf_control.signals import REQUEUE_ME, Preempted, interruptible
 from aihf_control.tasks import TASKS, Task
 from aihf_control.types import InvalidData
+
 
 def _say(line: str) -> None:
     print(line, flush=True)
@@ -84,7 +85,9 @@ class Bench:
         _say(f"feedback {feedback.sha256[:12]} in {folder}")
         study = Study(name, self.preset, task, methods, seeds, settings, device, _command())
         run_study(study, feedback, folders, _say, observer=_event_writer() if self.tensorboard else None)
-        report = write_report(folders.runs, name, task.name, methods, folders.report(name, task))
+        report = write_report(
+            folders.runs / name / task.name, name, task.name, methods, folders.report(name, task)
+        )
         _say("\n" + report.text)
 
 
@@ -154,7 +157,8 @@ class Report:
         task, folders = _task(self.task), Folders(self.root)
         methods = choices.parse_methods(self.methods)
         output = folders.report(self.study, task)
-        _say(write_report(folders.runs, self.study, task.name, methods, output).text)
+        runs = folders.runs / self.study / task.name
+        _say(write_report(runs, self.study, task.name, methods, output).text)
 
 
 def _event_writer() -> Callable[..., None]:
@@ -192,7 +196,9 @@ def _parse_command(name: str, options: list[str]) -> Command:
         preset = tyro.cli(_PresetOnly, args=options, return_unknown_args=True, add_help=False)[0].preset
         choose("PRESET", preset, choices.PRESETS)
         default = replace(_no_task(), preset=preset, settings=PRESETS[preset].settings)
-    return tyro.cli(kind, args=options, prog=f"aihf {name}", default=default)
+    command = tyro.cli(kind, args=options, prog=f"aihf {name}", default=default)
+    assert isinstance(command, kind)
+    return command
 
 
 @dataclass(frozen=True)

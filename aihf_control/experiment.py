@@ -16,7 +16,15 @@ from aihf_control.locks import SeedLock
 from aihf_control.methods import Context
 from aihf_control.methods.settings import Settings
 from aihf_control.preparation import Folders, Say
-from aihf_control.runs import RunPaths, differences, find_batches, read_config, read_status, remove_finished_checkpoints, write_config
+from aihf_control.runs import (
+    RunPaths,
+    differences,
+    find_batches,
+    read_config,
+    read_status,
+    remove_finished_checkpoints,
+    write_config,
+)
 from aihf_control.sac import SACConfig
 from aihf_control.samples import FeedbackTables
 from aihf_control.sb3 import save_policy
@@ -65,9 +73,10 @@ def run_study(
     for method in study.methods:
         paths = RunPaths(folders.runs, study.name, study.task.name, method)
         remove_finished_checkpoints(paths)
+        own = config | {"method": method}
         context = Context(study.task, study.seeds, study.settings, tables, study.device)
-        for seeds in _batches(paths, config, study.seeds, say):
-            _run_batch(paths, replace(context, seeds=seeds), config, observer)
+        for seeds in _batches(paths, own, study.seeds, say):
+            _run_batch(paths, replace(context, seeds=seeds), own, observer)
 
 
 def _facts(feedback: Feedback) -> dict[str, Any]:
@@ -80,11 +89,14 @@ def _facts(feedback: Feedback) -> dict[str, Any]:
     }
 
 
-def _batches(paths: RunPaths, config: dict[str, Any], seeds: Sequence[int], say: Say) -> list[tuple[int, ...]]:
+def _batches(
+    paths: RunPaths, config: dict[str, Any], seeds: Sequence[int], say: Say
+) -> list[tuple[int, ...]]:
     """The batches to run: recorded unfinished ones as they were, then one of all that is new."""
     recorded = [batch for batch in find_batches(paths) if set(batch) & set(seeds)]
     resumed = {seed for batch in recorded for seed in batch}
-    finished, new = [], []
+    finished: list[int] = []
+    new: list[int] = []
     for seed in sorted(set(seeds) | resumed):
         folder = paths.seed(seed)
         earlier = read_config(folder)
@@ -108,13 +120,14 @@ def _list(seeds: Sequence[int]) -> str:
     return ", ".join(map(str, seeds))
 
 
-def _run_batch(
-    paths: RunPaths, context: Context, config: dict[str, Any], observer: Observer | None
-) -> None:
+def _run_batch(paths: RunPaths, context: Context, config: dict[str, Any], observer: Observer | None) -> None:
     folders = [paths.seed(seed) for seed in context.seeds]
     with SeedLock(folders) as lock:
+        statuses = [read_status(folder) for folder in folders]
+        if all(status is not None and status.ended for status in statuses):
+            return  # another process finished them while this one waited for its turn
         for seed, folder in zip(context.seeds, folders, strict=True):
-            write_config(folder, config | {"method": paths.method, "seed": seed, "batch": list(context.seeds)})
+            write_config(folder, config | {"seed": seed, "batch": list(context.seeds)})
         BatchRun(paths, context, lock, observer).run()
 
 
@@ -132,7 +145,7 @@ def train_policies(
     candidates = [
         policies.Candidate(_snapshot_path(paths.seed(seed), row.step), seed, row.step, row.return_mean)
         for seed in seeds
-        for row in pd.read_csv(paths.seed(seed) / "progress.csv").itertuples()
+        for row in pd.read_csv(paths.seed(seed) / "progress.csv", float_precision="round_trip").itertuples()
     ]
     return policies.write_policies(
         task, candidates, folders.policies(task), command=command, versions=machine.versions()

@@ -8,8 +8,6 @@ from __future__ import annotations
 import hashlib
 import io
 import json
-import os
-import tempfile
 import zipfile
 import zlib
 from collections.abc import Callable, Mapping, Sequence
@@ -20,6 +18,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from aihf_control.files import write_atomically
 from aihf_control.preferences import Teacher, make_pairs
 from aihf_control.types import (
     Episode,
@@ -137,8 +136,8 @@ def save_feedback(feedback: Feedback, folder: Path, *, config: FeedbackConfig, s
         "held_out": _describe_pairs(feedback.held_out),
     }
     for name, content in files.items():
-        _write(folder / name, content)
-    _write(folder / "manifest.json", (json.dumps(manifest, indent=2) + "\n").encode())
+        write_atomically(folder / name, content)
+    write_atomically(folder / "manifest.json", (json.dumps(manifest, indent=2) + "\n").encode())
 
 
 def load_feedback(folder: Path) -> Feedback:
@@ -360,17 +359,3 @@ def _read_verified(path: Path, expected: object) -> bytes:
     if found != expected:
         raise InvalidData(f"{path}: SHA-256 is {found}, but manifest.json says {expected}: build it again")
     return content
-
-
-def _write(path: Path, content: bytes) -> None:
-    descriptor, temporary = tempfile.mkstemp(prefix=f".{path.name}-", dir=path.parent)
-    try:
-        with os.fdopen(descriptor, "wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        os.chmod(temporary, 0o644)
-        os.replace(temporary, path)
-    except BaseException:
-        os.unlink(temporary)
-        raise

@@ -46,6 +46,8 @@ def restore(live: dict[str, Tensor], saved: dict[str, Tensor]) -> None:
     with torch.no_grad():
         for name, tensor in live.items():
             if tensor.shape != saved[name].shape:
-                raise ValueError(f"{name} has shape {tuple(saved[name].shape)} in the checkpoint, "
-                                 f"expected {tuple(tensor.shape)}")
+                raise ValueError(
+                    f"{name} has shape {tuple(saved[name].shape)} in the checkpoint, "
+                    f"expected {tuple(tensor.shape)}"
+                )
             tensor.copy_(saved[name])

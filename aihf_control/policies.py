@@ -7,9 +7,10 @@ that no reported run is the agent that made the data.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -78,8 +79,15 @@ def measure(task: Task, actor: SquashedGaussianActor | None, purpose: str) -> Fl
     return returns
 
 
-def choose(task: Task, candidates: Sequence[Candidate], badness: Callable[[float], float]) -> Candidate:
-    """The candidate whose return has the least `badness`: the `SHORTLIST` best ones, measured anew, decide."""
+def choose(task: Task, candidates: Sequence[Candidate], goal: float | None) -> Candidate:
+    """The candidate nearest to the return `goal`, or the best one without.
+
+    Of the `SHORTLIST` likeliest by their record, measured anew, the likeliest.
+    """
+
+    def badness(value: float) -> float:
+        return -value if goal is None else abs(value - goal)
+
     likely = sorted(candidates, key=lambda candidate: badness(candidate.return_mean))[:SHORTLIST]
     returns = [measure(task, load_actor(c.path, task), "choice of policies").mean() for c in likely]
     return likely[int(np.argmin([badness(float(value)) for value in returns]))]
@@ -87,11 +95,9 @@ def choose(task: Task, candidates: Sequence[Candidate], badness: Callable[[float
 
 def choose_tiers(task: Task, candidates: Sequence[Candidate]) -> dict[str, Candidate]:
     """The best snapshot as *expert*, and the ones nearest the middle of the other tiers' ranges."""
-    expert = choose(task, candidates, lambda value: -value)
-    chosen = {"expert": expert}
+    chosen = {"expert": choose(task, candidates, None)}
     for tier, (low, high) in SHARES.items():
-        goal = (low + high) / 2 * expert.return_mean
-        chosen[tier] = choose(task, candidates, lambda value, goal=goal: abs(value - goal))
+        chosen[tier] = choose(task, candidates, (low + high) / 2 * chosen["expert"].return_mean)
     return chosen
 
 
@@ -100,7 +106,7 @@ def write_policies(
 ) -> Path:
     """Measure the chosen snapshots anew, and write them and `manifest.json` into `folder`."""
     folder.mkdir(parents=True, exist_ok=True)
-    entries = {}
+    entries: dict[str, dict[str, Any]] = {}
     for tier, candidate in choose_tiers(task, candidates).items():
         actor = load_actor(candidate.path, task)
         returns = measure(task, actor, f"{tier} policy")
@@ -131,12 +137,12 @@ def write_policies(
     return folder / "manifest.json"
 
 
-def read_manifest(task: Task, folder: Path) -> dict:
+def read_manifest(task: Task, folder: Path) -> dict[str, Any]:
     """The manifest of a task's policies; raises `InvalidData` naming the command that makes it."""
     path = folder / "manifest.json"
     if not path.is_file():
         raise InvalidData(f"{path} is missing: train the policies with `aihf data train --task {task.name}`")
-    manifest = json.loads(path.read_text())
+    manifest: dict[str, Any] = json.loads(path.read_text())
     if manifest.get("environment") != task.env_id:
         raise InvalidData(
             f"{path}: environment is {manifest.get('environment')!r}, {task.name} is {task.env_id}"

@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import json
-import os
-import secrets
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 from aihf_control.figures import learning_curves, render
-from aihf_control.results import StudyResults, read_study
+from aihf_control.files import make_folder, write_atomically
+from aihf_control.results import Run, StudyResults, read_study
 from aihf_control.statistics import CONFIDENCE, RANGE_BELOW_SEEDS, RESAMPLES
 from aihf_control.tables import Row, csv_text, markdown, notes, summarise, text
+
+RECORDS = ("config.json", "progress.csv", "status.json")
 
 
 @dataclass(frozen=True)
@@ -24,7 +25,7 @@ class Report:
     paths: tuple[Path, ...]
 
 
-def _record(row: Row, output: Path) -> dict[str, Any]:
+def _record(row: Row) -> dict[str, Any]:
     results = row.results
     score = {"final_return": row.final, "area_under_curve": row.area}
     return {
@@ -44,13 +45,11 @@ def _record(row: Row, output: Path) -> dict[str, Any]:
             {"seed": run.config.seed, "step": run.status.failed_at_step, "reason": run.status.reason}
             for run in results.failed
         ],
-        "sources": [
-            Path(os.path.relpath(run.folder / "progress.csv", output)).as_posix() for run in results.runs
-        ],
+        "sources": [(_record_of(run) / "progress.csv").as_posix() for run in results.runs],
     }
 
 
-def summary_json(study: StudyResults, rows: Sequence[Row], output: Path, bootstrap_seed: int = 0) -> str:
+def summary_json(study: StudyResults, rows: Sequence[Row], bootstrap_seed: int = 0) -> str:
     """`summary.json`: all of the table at full precision, as one JSON object.
 
     Keys: `format` (1), `study`, `task`, `preset`, `commands`, `feedback` (`sha256`,
@@ -61,7 +60,7 @@ def summary_json(study: StudyResults, rows: Sequence[Row], output: Path, bootstr
     `high`, `interval`: "bootstrap", "range" or "one seed", `per_seed` in the order of `sources`; or null);
     `normalised_score`; `reward_accuracy`; `steps`; `environment_steps`; `batches` (`seeds`, `seconds`);
     `failures` (`seed`, `step`, `reason`); `sources`, the `progress.csv` files the numbers are from, as
-    paths relative to `output`, the folder of the summary.
+    paths relative to the folder of the summary.
     """
     record = {
         "format": 1,
@@ -78,38 +77,41 @@ def summary_json(study: StudyResults, rows: Sequence[Row], output: Path, bootstr
             "bootstrap_seed": bootstrap_seed,
             "range_below_seeds": RANGE_BELOW_SEEDS,
         },
-        "methods": [_record(row, output) for row in rows],
+        "methods": [_record(row) for row in rows],
     }
     return json.dumps(record, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
 
 
-def _write(path: Path, content: bytes) -> None:
-    """A reader sees the old file or the new one, never a part; a failed write leaves no rubbish."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.{secrets.token_hex(4)}")
-    try:
-        with temporary.open("xb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
+def _keep_records(results: StudyResults, output: Path) -> None:
+    """Copy what the report was made from beside it, so that it can be drawn again from a clone."""
+    for method in results.methods:
+        for run in method.runs:
+            for name in RECORDS:
+                kept = output / _record_of(run) / name
+                if kept != run.folder / name:
+                    make_folder(kept.parent)
+                    write_atomically(kept, (run.folder / name).read_bytes())
+
+
+def _record_of(run: Run) -> Path:
+    return Path("runs") / run.config.method / f"seed_{run.config.seed}"
 
 
 def write_report(
-    runs_root: Path,
+    runs: Path,
     study: str,
     task: str,
     methods: Sequence[str],
     output: Path,
     bootstrap_seed: int = 0,
 ) -> Report:
-    """Read the runs below `runs_root` (`results/runs`) and write the report into the folder `output`.
+    """Read `<runs>/<method>/seed_<k>/` and write the report into the folder `output`.
 
-    The same runs give the same bytes. Raises `InvalidResults`, with nothing written, if the runs cannot
-    be read or compared.
+    Copies of the runs' configuration, progress and status go to `runs/` in `output`: from there the
+    report can be written again. The same runs give the same bytes. Raises `InvalidResults`, with
+    nothing written, if the runs cannot be read or compared.
     """
-    results = read_study(runs_root, study, task, methods)
+    results = read_study(runs, study, task, methods)
     rows = summarise(results, bootstrap_seed)
     figure = learning_curves(results, bootstrap_seed)
     contents = {
@@ -117,11 +119,12 @@ def write_report(
         "curves.pdf": render(figure, "pdf"),
         "table.md": markdown(results, rows).encode(),
         "table.csv": csv_text(rows).encode(),
-        "summary.json": summary_json(results, rows, output, bootstrap_seed).encode(),
+        "summary.json": summary_json(results, rows, bootstrap_seed).encode(),
     }
-    output.mkdir(parents=True, exist_ok=True)
+    make_folder(output)
     for name, content in contents.items():
-        _write(output / name, content)
+        write_atomically(output / name, content)
+    _keep_records(results, output)
     paths = tuple(output / name for name in contents)
     listing = "\n".join(f"  {path}" for path in paths)
     lines = [text(rows), *notes(results), f"Written:\n{listing}"]

@@ -201,7 +201,7 @@ def _read_status(path: Path) -> RunStatus:
 
 def _read_progress(path: Path) -> pd.DataFrame:
     try:
-        table = pd.read_csv(path)
+        table = pd.read_csv(path, float_precision="round_trip")
     except (OSError, ValueError) as error:
         raise InvalidResults(f"{path}: cannot be read as CSV: {error}") from error
     if table.empty:  # a seed may fail before its first evaluation; columns without rows have no type
@@ -242,7 +242,7 @@ def _read_runs(root: Path, study: str, task: str, method: str) -> tuple[tuple[Ru
     """The ended runs of one method, by seed, and the seeds known of that have not ended."""
     runs: list[Run] = []
     known: set[int] = set()
-    for seed, folder in _seed_folders(root / study / task / method):
+    for seed, folder in _seed_folders(root / method):
         known.add(seed)
         if not (folder / "config.json").exists():
             continue
@@ -306,7 +306,7 @@ def _read_method(root: Path, study: str, task: str, method: str) -> MethodResult
 
 
 def read_study(root: Path, study: str, task: str, methods: Sequence[str]) -> StudyResults:
-    """Read `<root>/<study>/<task>/<method>/seed_<k>/` for each of `methods`.
+    """Read `<root>/<method>/seed_<k>/` for each of `methods`.
 
     Raises `InvalidResults`, naming file and field, for a file that breaks its format, for runs that
     cannot be compared (other feedback, references or preset), and if no run at all has ended.
@@ -314,7 +314,7 @@ def read_study(root: Path, study: str, task: str, methods: Sequence[str]) -> Stu
     read = tuple(_read_method(root, study, task, method) for method in methods)
     runs = [run for results in read for run in results.runs]
     if not runs:
-        raise InvalidResults(f"{root / study / task}: no run of {', '.join(methods)} has ended")
+        raise InvalidResults(f"{root}: no run of {', '.join(methods)} has ended")
     return StudyResults(
         study=study,
         task=task,

@@ -93,7 +93,7 @@ def demonstration_loss(
 
 
 def preference_loss(preferred: Tensor, rejected: Tensor, confidence: Tensor) -> tuple[Tensor, Metrics]:
-    """−L2: Bradley–Terry cross-entropy of returns (S, P) with labels of `confidence` (S, P), mean over pairs."""
+    """−L2: Bradley–Terry cross-entropy of returns with `confidence`, all (S, P); mean over pairs."""
     difference = preferred - rejected
     losses = functional.binary_cross_entropy_with_logits(difference, confidence, reduction="none").mean(-1)
     accuracy = (difference.detach() > 0).float().mean(-1)

@@ -25,6 +25,8 @@ from aihf_control.files import (
     write_json,
 )
 
+State = Literal["running", "finished", "failed"]
+
 MAY_DIFFER = ("batch", "command", "seed", "wall_seconds")
 """Fields of `config.json` that do not make two runs different ones."""
 
@@ -72,7 +74,7 @@ class RunPaths:
 class Status:
     """`status.json`: `wall_seconds` is of the whole batch of `batch_size` seeds, restarts included."""
 
-    state: Literal["running", "finished", "failed"]
+    state: State
     step: int
     wall_seconds: float
     batch_size: int

@@ -41,7 +41,7 @@ def test_two_word_commands() -> None:
         (["bench", "--task", "hopper", "--device", "gpu"], "Valid: auto, cpu, cuda"),
         (["bench", "--task", "walker2d"], "aihf data train --task walker2d"),
         (["data", "train", "--task", "hopper", "--seeds", "0-1"], "seeds from 1000 up"),
-        (["bench", "--task", "hopper", "--study", "../x"], "study"),
+        (["bench", "--task", "hopper", "--study", "../x"], "STUDY=../x"),
         (["brench"], "did you mean bench?"),
     ],
 )

@@ -73,8 +73,8 @@ def summary(output: Path) -> dict[str, Any]:
 
 def summary_of(root: Path, methods: Sequence[str]) -> dict[str, Any]:
     """The methods of `summary.json`, by name, without drawing or writing anything."""
-    study = read_study(root, "bench", "hopper", methods)
-    record = json.loads(summary_json(study, summarise(study), root / "report"))
+    study = read_study(root / "bench" / "hopper", "bench", "hopper", methods)
+    record = json.loads(summary_json(study, summarise(study)))
     return {row["method"]: row for row in record["methods"]}
 
 
@@ -86,7 +86,9 @@ def words(figure: Figure) -> str:
 def test_numbers_by_hand(tmp_path: Path) -> None:
     three_methods(tmp_path / "runs")
     output = tmp_path / "bench" / "hopper"
-    report = write_report(tmp_path / "runs", "bench", "hopper", ["aihf", "ipl", "bc"], output)
+    report = write_report(
+        tmp_path / "runs" / "bench" / "hopper", "bench", "hopper", ["aihf", "ipl", "bc"], output
+    )
     assert {path.name for path in report.paths} == FILES == {path.name for path in output.iterdir()}
     record = summary(output)
     aihf, ipl, bc = (record["methods"][name] for name in ("aihf", "ipl", "bc"))
@@ -109,7 +111,9 @@ def test_numbers_by_hand(tmp_path: Path) -> None:
 def test_tables_agree_with_each_other(tmp_path: Path) -> None:
     three_methods(tmp_path / "runs")
     output = tmp_path / "report"
-    printed = write_report(tmp_path / "runs", "bench", "hopper", ["aihf", "ipl", "bc"], output).text
+    printed = write_report(
+        tmp_path / "runs" / "bench" / "hopper", "bench", "hopper", ["aihf", "ipl", "bc"], output
+    ).text
     markdown = (output / "table.md").read_text()
     for shown in ("1,820 [range 1,520 to 2,120]", "0.600", "6 min 52 s (seeds 0–2)"):
         assert shown in markdown and shown in printed
@@ -132,7 +136,7 @@ def test_failed_seed_scores_as_random_and_stays(tmp_path: Path) -> None:
     write_run(tmp_path, "aihf", 0, [0, 100, 1000], accuracy=0.9)
     write_run(tmp_path, "aihf", 1, [0, 4000], failed_at=10, accuracy=0.1)
     write_run(tmp_path, "aihf", 2, [0, 100, 1300], accuracy=0.7)
-    report = write_report(tmp_path, "bench", "hopper", ["aihf"], tmp_path / "report")
+    report = write_report(tmp_path / "bench" / "hopper", "bench", "hopper", ["aihf"], tmp_path / "report")
     row = summary(tmp_path / "report")["methods"]["aihf"]
     assert row["seeds"] == {"finished": [0, 2], "failed": [1], "missing": []}
     assert row["final_return"]["per_seed"] == [1000.0, 20.0, 1300.0]  # 20 is the random reference
@@ -146,7 +150,7 @@ def test_failed_seeds_without_references_score_zero(tmp_path: Path) -> None:
         write_run(tmp_path, "aihf", seed, [], failed_at=0, batch=(0, 1), references=None)
     row = summary_of(tmp_path, ["aihf"])["aihf"]
     assert (row["final_return"]["estimate"], row["steps"], row["normalised_score"]) == (0.0, 20, None)
-    study = read_study(tmp_path, "bench", "hopper", ["aihf"])
+    study = read_study(tmp_path / "bench" / "hopper", "bench", "hopper", ["aihf"])
     assert "no normalised score" in markdown(study, summarise(study))
 
 
@@ -154,7 +158,9 @@ def test_running_and_absent_seeds_are_missing(tmp_path: Path) -> None:
     write_run(tmp_path, "aihf", 0, [0, 1, 2])
     write_run(tmp_path, "aihf", 1, [0, 1], state="running")
     write_run(tmp_path, "rlhf", 0, [0, 1], state="running")
-    text = write_report(tmp_path, "bench", "hopper", ["aihf", "rlhf", "ipl"], tmp_path / "report").text
+    text = write_report(
+        tmp_path / "bench" / "hopper", "bench", "hopper", ["aihf", "rlhf", "ipl"], tmp_path / "report"
+    ).text
     methods = summary(tmp_path / "report")["methods"]
     assert methods["aihf"]["seeds"] == {"finished": [0], "failed": [], "missing": [1, 2]}
     assert methods["aihf"]["final_return"]["interval"] == "one seed"
@@ -169,7 +175,7 @@ def test_five_seeds_get_a_bootstrap_interval(tmp_path: Path) -> None:
     final = summary_of(tmp_path, ["aihf"])["aihf"]["final_return"]
     assert final["interval"] == "bootstrap" and final["estimate"] == 200.0
     assert 0.0 <= final["low"] < 200.0 < final["high"] <= 400.0
-    study = read_study(tmp_path, "bench", "hopper", ["aihf"])
+    study = read_study(tmp_path / "bench" / "hopper", "bench", "hopper", ["aihf"])
     assert "range" not in markdown(study, summarise(study)).split("| --- |")[1]
 
 
@@ -185,7 +191,7 @@ def test_same_runs_same_bytes(tmp_path: Path) -> None:
     output = tmp_path / "report"
     contents = []
     for _ in range(2):
-        write_report(tmp_path / "runs", "bench", "hopper", ["aihf", "ipl", "bc"], output)
+        write_report(tmp_path / "runs" / "bench" / "hopper", "bench", "hopper", ["aihf", "ipl", "bc"], output)
         contents.append({path.name: path.read_bytes() for path in output.iterdir()})
     assert contents[0] == contents[1] and set(contents[0]) == FILES
     assert b"CreationDate" not in contents[0]["curves.pdf"]
@@ -193,7 +199,9 @@ def test_same_runs_same_bytes(tmp_path: Path) -> None:
 
 def test_figure_draws_every_seed_and_marks_an_early_end(tmp_path: Path) -> None:
     three_methods(tmp_path)
-    figure = learning_curves(read_study(tmp_path, "bench", "hopper", ["aihf", "ipl", "bc"]))
+    figure = learning_curves(
+        read_study(tmp_path / "bench" / "hopper", "bench", "hopper", ["aihf", "ipl", "bc"])
+    )
     said = words(figure)
     for stated in (
         "too short to compare methods",
@@ -223,7 +231,9 @@ def test_figure_of_many_seeds(tmp_path: Path) -> None:
         write_run(
             tmp_path, "aihf", seed, [0, 1, 7.0 * seed], batch=range(5), preset="paper", study="bench-paper"
         )
-    figure = learning_curves(read_study(tmp_path, "bench-paper", "hopper", ["aihf"]))
+    figure = learning_curves(
+        read_study(tmp_path / "bench-paper" / "hopper", "bench-paper", "hopper", ["aihf"])
+    )
     said = words(figure)
     assert "95% stratified-bootstrap interval" in said and "5 seeds" in said
     assert "Thin lines" not in said and "too short" not in said
@@ -237,7 +247,7 @@ def test_figure_labels_stay_inside_and_apart(tmp_path: Path) -> None:
     for seed in range(5):  # and BC has enough seeds for an interval, so the subtitle says both
         write_run(tmp_path, "bc", seed, [-12900.0])
     methods = ["aihf", "rlhf", "ipl", "irl", "oracle", "bc"]
-    figure = learning_curves(read_study(tmp_path, "bench", "hopper", methods))
+    figure = learning_curves(read_study(tmp_path / "bench" / "hopper", "bench", "hopper", methods))
     figure.canvas.draw()
     axes = figure.axes[0]
     texts = [*axes.texts, *figure.texts, axes.xaxis.label, axes.yaxis.label]
@@ -249,7 +259,7 @@ def test_figure_labels_stay_inside_and_apart(tmp_path: Path) -> None:
 
 def test_picture_is_a_picture(tmp_path: Path) -> None:
     write_run(tmp_path, "aihf", 0, [0, 1, 2], batch=[0], command="make bench ENV=hopper OUT=$HOME/a_b$")
-    write_report(tmp_path, "bench", "hopper", ["aihf"], tmp_path / "report")
+    write_report(tmp_path / "bench" / "hopper", "bench", "hopper", ["aihf"], tmp_path / "report")
     image = matplotlib.image.imread(tmp_path / "report" / "curves.png")
     assert image.shape[:2] == (840, 1530) and image[..., :3].std() > 0.05
 
@@ -271,7 +281,7 @@ def test_errors_name_file_and_field(tmp_path: Path) -> None:
 
     def refused(match: str) -> None:
         with pytest.raises(InvalidResults, match=match):
-            write_report(tmp_path, "bench", "hopper", ["aihf"], tmp_path / "report")
+            write_report(tmp_path / "bench" / "hopper", "bench", "hopper", ["aihf"], tmp_path / "report")
         assert not (tmp_path / "report").exists()
 
     progress = folder / "progress.csv"
@@ -299,19 +309,20 @@ def test_runs_that_cannot_be_compared(tmp_path: Path) -> None:
     write_run(tmp_path, "aihf", 0, [0, 1, 2])
     write_run(tmp_path, "rlhf", 0, [0, 1, 2], feedback=FEEDBACK | {"sha256": "f" * 64})
     with pytest.raises(InvalidResults, match=r"rlhf/seed_0/config\.json: feedback differs from .*aihf"):
-        read_study(tmp_path, "bench", "hopper", ["aihf", "rlhf"])
+        read_study(tmp_path / "bench" / "hopper", "bench", "hopper", ["aihf", "rlhf"])
     write_run(tmp_path, "aihf", 1, [0, 1])
     with pytest.raises(InvalidResults, match=r"aihf/seed_1/progress\.csv: step has 2 rows up to 10"):
-        read_study(tmp_path, "bench", "hopper", ["aihf"])
+        read_study(tmp_path / "bench" / "hopper", "bench", "hopper", ["aihf"])
     with pytest.raises(InvalidResults, match="no run of oracle has ended"):
-        read_study(tmp_path, "bench", "hopper", ["oracle"])
+        read_study(tmp_path / "bench" / "hopper", "bench", "hopper", ["oracle"])
 
 
 def test_reports_need_no_torch_gymnasium_or_minari(tmp_path: Path) -> None:
     write_run(tmp_path, "aihf", 0, [0, 1, 2])
     code = (
         "import sys, pathlib; from aihf_control.report import write_report\n"
-        "root = pathlib.Path(sys.argv[1]); write_report(root, 'bench', 'hopper', ['aihf'], root / 'report')\n"
+        "root = pathlib.Path(sys.argv[1]); "
+        "write_report(root / 'bench' / 'hopper', 'bench', 'hopper', ['aihf'], root / 'report')\n"
         "print(sorted({'torch', 'gymnasium', 'minari', 'matplotlib.pyplot'} & set(sys.modules)))"
     )
     command = [sys.executable, "-c", code, str(tmp_path)]

@@ -39,7 +39,7 @@ def policies(root: Path) -> dict[str, torch.Tensor]:
     import io
     import zipfile
 
-    weights = {}
+    weights: dict[str, torch.Tensor] = {}
     for path in sorted((root / "results" / "runs").rglob("policy.zip")):
         with zipfile.ZipFile(path) as archive:
             state = torch.load(io.BytesIO(archive.read("policy.pth")), weights_only=True)
@@ -76,7 +76,8 @@ def test_a_killed_run_resumes_to_the_same_numbers(whole: Path, tmp_path: Path, m
 
 
 def test_a_finished_study_trains_nothing_and_can_grow(tmp_path: Path) -> None:
-    folders, lines = Folders(tmp_path), []
+    lines: list[str] = []
+    folders = Folders(tmp_path)
     run_study(study(("bc",), (0, 1)), toy.feedback(), folders, lines.append)
     before = contents(tmp_path)
     run_study(study(("bc",), (0, 1, 2)), toy.feedback(), folders, lines.append)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import gymnasium as gym
 import numpy as np
 
@@ -23,12 +25,14 @@ class TwoStep(gym.Env[np.ndarray, np.ndarray]):
     observation_space = gym.spaces.Box(-1.0, 1.0, (2,), np.float64)
     action_space = gym.spaces.Box(-1.0, 1.0, (1,), np.float32)
 
-    def reset(self, *, seed=None, options=None):  # noqa: ANN001, ANN201
+    def reset(
+        self, *, seed: int | None = None, options: dict[str, Any] | None = None
+    ) -> tuple[np.ndarray, dict[str, Any]]:
         super().reset(seed=seed)
         self.step_number = 0
         return self._observation(), {}
 
-    def step(self, action):  # noqa: ANN001, ANN201
+    def step(self, action: np.ndarray) -> tuple[np.ndarray, float, bool, bool, dict[str, Any]]:
         reward = -((float(action[0]) - BEST[self.step_number]) ** 2)
         self.step_number += 1
         return self._observation(), reward, self.step_number == 2, False, {}
@@ -37,7 +41,7 @@ class TwoStep(gym.Env[np.ndarray, np.ndarray]):
         return np.eye(2)[self.step_number] if self.step_number < 2 else np.zeros(2)
 
 
-gym.register("aihf_toy/TwoStep-v0", entry_point=TwoStep)
+gym.register("aihf_toy/TwoStep-v0", entry_point="toy:TwoStep")
 TASK = Task("toy", "aihf_toy/TwoStep-v0", observation_size=2, action_size=1, can_fall=False, horizon=2)
 
 SETTINGS = Settings(
@@ -55,7 +59,9 @@ SETTINGS = Settings(
 )  # fmt: skip
 
 
-def episodes(count: int, means: tuple[float, float], spread: float, rng: np.random.Generator):  # noqa: ANN201
+def episodes(
+    count: int, means: tuple[float, float], spread: float, rng: np.random.Generator
+) -> list[Episode]:
     """Episodes with actions uniform within `spread` of `means`."""
     made = []
     for _ in range(count):

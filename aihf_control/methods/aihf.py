@@ -16,7 +16,7 @@ from aihf_control.sac import Metrics
 
 
 class AIHF(SACMethod):
-    """Reward and policy learn from both sources at once; without `preferences` this is maximum-likelihood IRL."""
+    """Reward and policy learn from both sources; without `preferences` this is maximum-likelihood IRL."""
 
     def __init__(self, context: Context, *, preferences: bool = True) -> None:
         settings = context.settings
@@ -48,7 +48,7 @@ class AIHF(SACMethod):
         return metrics
 
     def _loss(self, rows: Tensor, pairs: Tensor, agent: _AgentSteps) -> tuple[Tensor, Metrics]:
-        """−(w1·L1 + L2) and penalties on one minibatch; `rows` (S, 2, B) uniform in [0, 1), `pairs` (S, P)."""
+        """−(w1·L1 + L2) and penalties on a minibatch; `rows` (S, 2, B) in [0, 1), `pairs` (S, P)."""
         feedback, model = self.context.feedback, self.learner.model
         shown = feedback.demonstrated
         batch, shown_weights = shown.sample((rows[:, 0] * len(shown.steps)).long())

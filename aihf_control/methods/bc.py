@@ -16,7 +16,6 @@ from aihf_control.sac import Metrics
 class BC:
     """Done once it has started: its curve is one point."""
 
-    critic = None
     reward_model = None
     learns_reward = False
     total_steps = 0
@@ -34,17 +33,15 @@ class BC:
     def start(self) -> Metrics:
         """Clone the demonstrations."""
         context = self.context
-        return clone(
-            self.actor, context.feedback.demonstrated.steps, context.settings.cloning, context.seeds
-        )
+        return clone(self.actor, context.feedback.demonstrated.steps, context.settings.cloning, context.seeds)
 
     def run_round(self, round: int, steps: int) -> Metrics:
         """There are no rounds."""
         raise AssertionError("behaviour cloning has no rounds")
 
-    def rewards(self, steps: Batch) -> Tensor | None:
+    def rewards(self, steps: Batch) -> Tensor:
         """No reward is learned."""
-        return None
+        raise AssertionError("behaviour cloning learns no reward")
 
     def faults(self) -> list[str | None]:
         """Weights that are not finite."""

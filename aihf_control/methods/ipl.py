@@ -63,7 +63,7 @@ def implied_reward_loss(
     """Bradley–Terry on the implied rewards (S, 2, R) of each twin, plus λ·E[r²] over both sources."""
     preferred, rejected = batch.pairs.preferred, batch.pairs.rejected
     width = preferred.valid[0].numel()
-    loss, metrics = implied.new_zeros(()), {}
+    loss, metrics = implied.new_zeros(()), Metrics()
     for twin in implied.unbind(1):
         sums = preferred.sums(twin[:, :width]), rejected.sums(twin[:, width : 2 * width])
         preference, metrics = preference_loss(*sums, batch.pairs.confidence)
@@ -111,16 +111,14 @@ class IPL:
     def start(self) -> Metrics:
         """Clone the demonstrations."""
         context = self.context
-        return clone(
-            self.actor, context.feedback.demonstrated.steps, context.settings.cloning, context.seeds
-        )
+        return clone(self.actor, context.feedback.demonstrated.steps, context.settings.cloning, context.seeds)
 
     def run_round(self, round: int, steps: int) -> Metrics:
         """`steps` updates of value, critic and policy."""
         streams = [
             SeedStreams(self.context.seeds, p, round, self.context.device) for p in ("pairs", "transitions")
         ]
-        pairs, metrics = self.context.feedback.pairs, {}
+        pairs, metrics = self.context.feedback.pairs, Metrics()
         for step in range(steps):
             index = step % UPDATES_PER_DRAW
             if index == 0:
@@ -162,7 +160,7 @@ class IPL:
             self.discount * steps.masks * following
         ).unsqueeze(1)
 
-    def rewards(self, steps: Batch) -> Tensor | None:
+    def rewards(self, steps: Batch) -> Tensor:
         """The implied reward (S, B), mean of the twins."""
         return self._implied(steps).mean(1)
 

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from aihf_control.methods.settings import Settings
-from aihf_control.networks import SquashedGaussianActor, TwinCritic
+from aihf_control.networks import SquashedGaussianActor
 from aihf_control.replay import Batch
 from aihf_control.reward import RewardModel
 from aihf_control.sac import Metrics
@@ -40,15 +40,30 @@ class Context:
 class Method(Protocol):
     """S runs of one method, in lockstep. Rounds are numbered from 0."""
 
-    actor: SquashedGaussianActor
-    critic: TwinCritic | None
-    reward_model: RewardModel | None
-    """The reward as a network of its own, if there is one to keep."""
-    learns_reward: bool
-    total_steps: int
-    """Steps on the axis; 0 for a method that is done once it has started."""
-    environment_steps: Tensor
-    """(S,) steps taken in any environment so far, evaluation apart."""
+    @property
+    def actor(self) -> SquashedGaussianActor:
+        """The S policies."""
+        ...
+
+    @property
+    def reward_model(self) -> RewardModel | None:
+        """The reward as a network of its own, if there is one to keep."""
+        ...
+
+    @property
+    def learns_reward(self) -> bool:
+        """Whether `rewards` may be asked."""
+        ...
+
+    @property
+    def total_steps(self) -> int:
+        """Steps on the axis; 0 for a method that is done once it has started."""
+        ...
+
+    @property
+    def environment_steps(self) -> Tensor:
+        """(S,) steps taken in any environment so far, evaluation apart."""
+        ...
 
     def start(self) -> Metrics:
         """Everything before the first step of the axis: cloning, fitting a reward."""
@@ -58,8 +73,8 @@ class Method(Protocol):
         """`steps` steps of the axis; metrics (S,) of the round's end."""
         ...
 
-    def rewards(self, steps: Batch) -> Tensor | None:
-        """The learned reward (S, B) of given steps, or None where the method learns none."""
+    def rewards(self, steps: Batch) -> Tensor:
+        """The learned reward (S, B) of given steps, where the method learns one."""
         ...
 
     def faults(self) -> list[str | None]:

@@ -12,7 +12,7 @@ from aihf_control.sac import Metrics
 
 
 class RLHF(SACMethod):
-    """The policy starts from the demonstrations, the reward from the preferences; neither sees the other's."""
+    """The policy starts from the demonstrations, the reward from the preferences."""
 
     def __init__(self, context: Context) -> None:
         settings = context.settings
@@ -27,5 +27,5 @@ class RLHF(SACMethod):
         return metrics | self.learner.fit_preferences(feedback.pairs, settings.rlhf.reward_steps)
 
     def run_round(self, round: int, steps: int) -> Metrics:
-        """One round of SAC on the fixed reward; first steps are the cloned policy's, and train the critic alone."""
+        """One round of SAC on the fixed reward; the first steps train the critic alone."""
         return self.align(round, steps, self.learner.model)

@@ -16,7 +16,9 @@ from aihf_control.sac import Metrics, SACConfig
 class SACMethod:
     """SAC on some reward; a subclass says which, and what happens around the rounds."""
 
-    def __init__(self, context: Context, config: SACConfig, explore: Exploration, *, learns_reward: bool) -> None:
+    def __init__(
+        self, context: Context, config: SACConfig, explore: Exploration, *, learns_reward: bool
+    ) -> None:
         settings = context.settings
         self.context, self.total_steps, self._explore = context, settings.steps, explore
         self.aligner = Aligner(
@@ -32,7 +34,7 @@ class SACMethod:
         self.steps = torch.zeros((), dtype=torch.int64)
         self.environment_steps = torch.zeros(len(context.seeds), dtype=torch.int64)
         self.learns_reward = learns_reward
-        self.learner = self._reward_learner() if learns_reward else None
+        self._learner = self._reward_learner() if learns_reward else None
 
     def _reward_learner(self) -> RewardLearner:
         feedback, settings = self.context.feedback, self.context.settings
@@ -47,7 +49,13 @@ class SACMethod:
     @property
     def reward_model(self) -> RewardModel | None:
         """The learned reward, if this method learns one."""
-        return self.learner.model if self.learner else None
+        return self._learner.model if self._learner else None
+
+    @property
+    def learner(self) -> RewardLearner:
+        """The learned reward with its optimiser, for methods that learn one."""
+        assert self._learner is not None, "this method learns no reward"
+        return self._learner
 
     def start(self) -> Metrics:
         """Nothing, unless a method overrides it."""
@@ -60,9 +68,9 @@ class SACMethod:
         self.environment_steps += steps
         return metrics
 
-    def rewards(self, steps: Batch) -> Tensor | None:
-        """The learned reward (S, B) of given steps, or None."""
-        return self.learner.model(steps.observations, steps.actions) if self.learner else None
+    def rewards(self, steps: Batch) -> Tensor:
+        """The learned reward (S, B) of given steps."""
+        return self.learner.model(steps.observations, steps.actions)
 
     def faults(self) -> list[str | None]:
         """For each seed what broke it, if anything did."""
@@ -72,7 +80,7 @@ class SACMethod:
         """The live state, by name."""
         live = {"steps": self.steps, "environment_steps": self.environment_steps}
         live |= prefixed("sac", self.aligner.sac.tensors())
-        return live | (self.learner.tensors() if self.learner else {})
+        return live | (self._learner.tensors() if self._learner else {})
 
     def new_rows(self, steps: int) -> Tensor | None:
         """The packed replay rows of the last `steps` steps."""
