@@ -145,7 +145,7 @@ def train_policies(
     candidates = [
         policies.Candidate(_snapshot_path(paths.seed(seed), row.step), seed, row.step, row.return_mean)
         for seed in seeds
-        for row in pd.read_csv(paths.seed(seed) / "progress.csv", float_precision="round_trip").itertuples()
+        for row in pd.read_csv(paths.seed(seed) / "progress.csv").itertuples()
     ]
     return policies.write_policies(
         task, candidates, folders.policies(task), command=command, versions=machine.versions()

@@ -201,7 +201,7 @@ def _read_status(path: Path) -> RunStatus:
 
 def _read_progress(path: Path) -> pd.DataFrame:
     try:
-        table = pd.read_csv(path, float_precision="round_trip")
+        table = pd.read_csv(path)
     except (OSError, ValueError) as error:
         raise InvalidResults(f"{path}: cannot be read as CSV: {error}") from error
     if table.empty:  # a seed may fail before its first evaluation; columns without rows have no type
