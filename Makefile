@@ -22,6 +22,7 @@ Variables of bench (ENV also of data)
   METHODS      preset's   METHODS=aihf,rlhf  any of aihf, rlhf, ipl, bc, irl, oracle
   SEEDS        preset's   SEEDS=0-4          learner seeds, as 0-4 or 0,3,7; each method's run as a batch
   STEPS        preset's   STEPS=50000        SAC steps a seed
+  STUDY        preset's   STUDY=noisy        name of the results' folder, for settings of your own
   DEVICE       auto       DEVICE=cpu         auto, cpu or cuda
   DEMO_MIX     0          DEMO_MIX=0.25      share of demonstrations from a lower tier, 0 to 1
   DEMO_NOISE   0          DEMO_NOISE=0.1     action noise in the demonstrations, 0 to 1
@@ -37,7 +38,7 @@ endef
 .DEFAULT_GOAL := help
 .PHONY: help setup bench data figure5 test test-all lint format clean
 
-BENCH_VARIABLES := ENV PRESET METHODS SEEDS STEPS DEVICE DEMO_MIX DEMO_NOISE LABEL_ERROR
+BENCH_VARIABLES := ENV PRESET METHODS SEEDS STEPS STUDY DEVICE DEMO_MIX DEMO_NOISE LABEL_ERROR
 VARIABLES := $(BENCH_VARIABLES) TENSORBOARD PYTHON TORCH_INDEX
 
 # A misspelt variable would otherwise be ignored, and half an hour spent on the defaults.
@@ -105,7 +106,7 @@ $(STAMP)-tensorboard: $(STAMP)
 # $(call option,--seeds,SEEDS): nothing when SEEDS is empty, so that defaults are stated in one place.
 option = $(if $($2),$1 "$$$2")
 BENCH_OPTIONS = $(strip --task "$$ENV" $(call option,--preset,PRESET) $(call option,--methods,METHODS) \
-  $(call option,--seeds,SEEDS) $(call option,--steps,STEPS) $(call option,--device,DEVICE) \
+  $(call option,--seeds,SEEDS) $(call option,--steps,STEPS) $(call option,--study,STUDY) $(call option,--device,DEVICE) \
   $(call option,--feedback.demo-mix,DEMO_MIX) $(call option,--feedback.demo-noise,DEMO_NOISE) \
   $(call option,--feedback.teacher.mistake,LABEL_ERROR) $(if $(filter 1,$(TENSORBOARD)),--tensorboard))
 

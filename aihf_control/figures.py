@@ -203,7 +203,8 @@ def _frame(figure: Figure, axes: Axes, study: StudyResults, drawn: Sequence[Meth
     figure.text(LEFT, 1 - 0.54 / HEIGHT, _subtitle(drawn), fontsize=8, color="#5A5A5A", va="center")
     figure.text(LEFT, 0.12 / HEIGHT, "\n".join(lines), fontsize=6.5, color="#7A7A7A", va="bottom")
     axes.set_xlabel("SAC steps (gradient updates for IPL)")
-    axes.set_ylabel("Return in the standard environment\n(10 evaluation episodes a seed)")
+    episodes = f"({study.evaluation_episodes} evaluation episodes a seed)"
+    axes.set_ylabel(f"Return in the standard environment\n{episodes}")
     axes.xaxis.set_major_locator(MaxNLocator(6, integer=True))
     axes.xaxis.set_major_formatter(StrMethodFormatter("{x:,.0f}"))
     axes.yaxis.set_major_formatter(StrMethodFormatter("{x:,.0f}"))

@@ -87,8 +87,7 @@ class SeedMLP(nn.Module):
         with torch.no_grad():
             for parts, inputs in zip(self.layers(), self.sizes, strict=False):
                 for part in parts:
-                    seeds = len(streams._generators)
-                    draws = streams.uniform(1, part.numel() // seeds)[0].view_as(part)
+                    draws = streams.uniform(1, part.numel() // len(streams))[0].view_as(part)
                     part.copy_((2 * draws - 1) / math.sqrt(inputs))
 
     def layers(self, flat: Tensor | None = None) -> Layers:

@@ -31,6 +31,10 @@ class SeedStreams:
             torch.Generator(self.device).manual_seed(derive(seed, purpose, round)) for seed in seeds
         ]
 
+    def __len__(self) -> int:
+        """S."""
+        return len(self._generators)
+
     def normal(self, count: int, *shape: int, dtype: torch.dtype = torch.float32) -> Tensor:
         """(count, S, *shape) standard normal numbers: `count` draws of each seed, made in one go."""
         draws = [

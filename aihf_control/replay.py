@@ -34,10 +34,9 @@ class ReplayBuffer:
         observations: int,
         actions: int,
         device: torch.device | str = "cpu",
-        dtype: torch.dtype = torch.float32,
     ) -> None:
         self.widths = (observations, observations, actions, 1, 1)
-        self.rows = torch.zeros(seeds, capacity, sum(self.widths), device=device, dtype=dtype)
+        self.rows = torch.zeros(seeds, capacity, sum(self.widths), device=device)
         self.capacity, self.size, self._next = capacity, 0, 0
         self._offsets = torch.arange(seeds, device=device).unsqueeze(1) * capacity
 

@@ -70,8 +70,15 @@ class References:
 
 
 @dataclass(frozen=True)
+class SettingsRecord:
+    """The part of a run's settings that reports state."""
+
+    evaluation_episodes: int
+
+
+@dataclass(frozen=True)
 class RunConfig:
-    """The part of `config.json` that reports use; `settings`, `device` and the like are left out."""
+    """The part of `config.json` that reports use; `device` and the like are left out."""
 
     study: str
     task: str
@@ -84,6 +91,7 @@ class RunConfig:
     steps: int
     feedback: FeedbackRecord
     references: References | None
+    settings: SettingsRecord
 
 
 @dataclass(frozen=True)
@@ -150,6 +158,7 @@ class StudyResults:
     commands: tuple[str, ...]
     feedback: FeedbackRecord
     references: References | None
+    evaluation_episodes: int
     methods: tuple[MethodResults, ...]
 
 
@@ -322,5 +331,8 @@ def read_study(root: Path, study: str, task: str, methods: Sequence[str]) -> Stu
         commands=tuple(dict.fromkeys(run.config.command for run in runs)),
         feedback=_shared(runs, "feedback", lambda config: config.feedback),
         references=_shared(runs, "references", lambda config: config.references),
+        evaluation_episodes=_shared(
+            runs, "settings.evaluation_episodes", lambda config: config.settings.evaluation_episodes
+        ),
         methods=read,
     )

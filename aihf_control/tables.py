@@ -200,8 +200,9 @@ def preamble(study: StudyResults) -> str:
     pairs = f"{feedback.pairs:,} labelled pairs of {feedback.segment_length}-step segments"
     commands = "; ".join(f"`{command}`" for command in study.commands)
     return (
-        "Returns are in the standard environment, 10 evaluation episodes a seed. Intervals are over learner "
-        f"seeds, conditional on one feedback data set (sha256 `{feedback.sha256[:12]}`: {shots} "
+        f"Returns are in the standard environment, {study.evaluation_episodes} evaluation episodes a seed. "
+        "Intervals are over learner seeds, "
+        f"conditional on one feedback data set (sha256 `{feedback.sha256[:12]}`: {shots} "
         f"{number(feedback.demonstrations_return)}, {pairs}). With {RANGE_BELOW_SEEDS} seeds or more the "
         f"brackets hold the {CONFIDENCE:.0%} stratified-bootstrap interval ({RESAMPLES:,} resamples); under "
         f"{RANGE_BELOW_SEEDS} they hold the seeds' minimum and maximum, and say *range*. The area under the "

@@ -68,7 +68,7 @@ def test_the_learned_reward_predicts_held_out_preferences(name: str) -> None:
     method.start()
     train(method)
     after = preference_accuracy(method.rewards, context.feedback.held_out, len(SEEDS))
-    assert (after > 0.8).all() and (after > before).all()
+    assert (after > 0.7).all() and (after > before).all()
 
 
 @pytest.mark.parametrize("name", METHODS)

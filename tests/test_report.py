@@ -51,7 +51,11 @@ def write_run(
     (folder / "progress.csv").write_text("\n".join(lines) + "\n")
     record = {"study": study, "task": "hopper", "method": method, "seed": seed, "batch": list(batch)}
     record |= {"command": "make bench ENV=hopper", "preset": preset, "round_steps": 10, "steps": 20}
-    record |= {"feedback": FEEDBACK, "references": {"random": 20.0, "expert": 3020.0}} | config
+    record |= {
+        "settings": {"evaluation_episodes": 10},
+        "feedback": FEEDBACK,
+        "references": {"random": 20.0, "expert": 3020.0},
+    } | config
     (folder / "config.json").write_text(json.dumps(record))
     status = {"state": state or ("finished" if failed_at is None else "failed"), "step": 20}
     status |= {"wall_seconds": 412.0, "batch_size": len(batch), "failed_at_step": failed_at, "reason": None}
@@ -89,7 +93,8 @@ def test_numbers_by_hand(tmp_path: Path) -> None:
     report = write_report(
         tmp_path / "runs" / "bench" / "hopper", "bench", "hopper", ["aihf", "ipl", "bc"], output
     )
-    assert {path.name for path in report.paths} == FILES == {path.name for path in output.iterdir()}
+    assert {path.name for path in report.paths} == FILES
+    assert {path.name for path in output.iterdir()} == FILES | {"runs"}
     record = summary(output)
     aihf, ipl, bc = (record["methods"][name] for name in ("aihf", "ipl", "bc"))
     assert aihf["seeds"] == {"finished": [0, 1, 2], "failed": [], "missing": []}
@@ -186,13 +191,23 @@ def test_adding_a_method_moves_no_other_number(tmp_path: Path) -> None:
     assert summary_of(tmp_path, ["aihf"])["aihf"] == summary_of(tmp_path, ["rlhf", "aihf"])["aihf"]
 
 
+def test_the_kept_records_give_the_same_report(tmp_path: Path) -> None:
+    """What a clone of the repository has is enough to draw the figure and the table again."""
+    three_methods(tmp_path / "runs")
+    methods, output, again = ["aihf", "ipl", "bc"], tmp_path / "report", tmp_path / "again"
+    write_report(tmp_path / "runs" / "bench" / "hopper", "bench", "hopper", methods, output)
+    write_report(output / "runs", "bench", "hopper", methods, again)
+    for name in FILES:
+        assert (again / name).read_bytes() == (output / name).read_bytes()
+
+
 def test_same_runs_same_bytes(tmp_path: Path) -> None:
     three_methods(tmp_path / "runs")
     output = tmp_path / "report"
     contents = []
     for _ in range(2):
         write_report(tmp_path / "runs" / "bench" / "hopper", "bench", "hopper", ["aihf", "ipl", "bc"], output)
-        contents.append({path.name: path.read_bytes() for path in output.iterdir()})
+        contents.append({p.name: p.read_bytes() for p in output.iterdir() if p.is_file()})
     assert contents[0] == contents[1] and set(contents[0]) == FILES
     assert b"CreationDate" not in contents[0]["curves.pdf"]
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from aihf_control.choices import InvalidChoice
 from aihf_control.cloning import CloningConfig
 from aihf_control.reward import RewardConfig
 from aihf_control.sac import SACConfig
@@ -67,3 +68,10 @@ class Settings:
     aihf: AIHFConfig = AIHFConfig()
     rlhf: RLHFConfig = RLHFConfig()
     ipl: IPLConfig = IPLConfig()
+
+    def __post_init__(self) -> None:
+        if self.steps <= self.sac.learning_starts:
+            raise InvalidChoice(
+                f"STEPS={self.steps} is too few to learn anything: the first update is after "
+                f"{self.sac.learning_starts:,} steps (--settings.sac.learning-starts)"
+            )

@@ -1,0 +1,120 @@
+"""The house rules that a program can check: which way imports point, and what may never be called."""
+
+import ast
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+PACKAGE = Path(__file__).parents[1] / "aihf_control"
+FILES = sorted(PACKAGE.rglob("*.py"))
+
+LAYERS = (
+    ["types", "tasks", "simulation", "choices", "statistics", "files", "processes", "signals"],
+    ["randomness", "networks", "optimisers"],
+    [
+        "replay",
+        "sac",
+        "samples",
+        "reward",
+        "cloning",
+        "alignment",
+        "evaluation",
+        "diagnostics",
+        "datasets",
+        "preferences",
+        "feedback",
+        "sb3",
+        "policies",
+        "machine",
+        "results",
+        "figures",
+        "tables",
+        "report",
+    ],
+    ["methods"],
+    ["presets", "runs", "checkpoints", "locks", "progress", "batch", "events", "preparation", "experiment"],
+    ["cli"],
+)
+"""From the bottom; a module may import from its own layer and from those below it."""
+
+NO_TORCH = ["types", "tasks", "choices", "statistics", "files", "results", "figures", "tables", "report"]
+"""`make figure5` and the check of a wrong ENV= work where torch is not installed."""
+
+
+def imported(path: Path) -> Iterator[str]:
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            yield node.module
+            yield from (f"{node.module}.{alias.name}" for alias in node.names)
+
+
+def module(path: Path) -> str:
+    return path.relative_to(PACKAGE).parts[0].removesuffix(".py")
+
+
+def own_imports(path: Path) -> set[str]:
+    names = {name.split(".")[1] for name in imported(path) if name.startswith("aihf_control.")}
+    return {name for name in names if (PACKAGE / name).is_dir() or (PACKAGE / f"{name}.py").is_file()}
+
+
+def layer(name: str) -> int:
+    return next(number for number, names in enumerate(LAYERS) if name in names)
+
+
+def test_every_module_has_a_layer() -> None:
+    names = {module(path) for path in FILES} - {"__init__"}
+    assert names == {name for names in LAYERS for name in names}
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(PACKAGE)))
+def test_imports_point_down(path: Path) -> None:
+    if module(path) != "__init__":
+        assert all(layer(name) <= layer(module(path)) for name in own_imports(path))
+    assert not any(name.split(".")[0] in ("benchmarks", "tests") for name in imported(path))
+
+
+def test_imports_have_no_cycle() -> None:
+    graph = {module(path): set() for path in FILES}  # type: dict[str, set[str]]
+    for path in FILES:
+        graph[module(path)] |= own_imports(path) - {module(path)}
+    while graph:
+        free = [name for name, needs in graph.items() if not needs & graph.keys()]
+        assert free, f"a cycle among {sorted(graph)}"
+        for name in free:
+            del graph[name]
+
+
+def test_methods_never_import_each_other() -> None:
+    shared = {"method", "settings", "sac_method"}
+    for path in (PACKAGE / "methods").glob("*.py"):
+        if path.stem != "__init__":
+            others = {n.split(".")[2] for n in imported(path) if n.startswith("aihf_control.methods.")}
+            assert others <= shared, path
+
+
+def test_reports_need_no_torch() -> None:
+    for name in NO_TORCH:
+        path = PACKAGE / f"{name}.py"
+        assert "torch" not in {n.split(".")[0] for n in imported(path)}
+        assert own_imports(path) <= {*NO_TORCH, "processes", "simulation"}, path
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(PACKAGE)))
+def test_nothing_unpickles(path: Path) -> None:
+    modules = {name.split(".")[0] for name in imported(path)}
+    assert not modules & {"pickle", "cloudpickle", "dill", "joblib", "shelve", "marshal"}
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.keyword) and isinstance(node.value, ast.Constant):
+            assert (node.arg, node.value.value) not in {("allow_pickle", True), ("weights_only", False)}
+        if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name):
+            assert (node.value.id, node.attr) not in {("pd", "read_pickle"), ("pandas", "read_pickle")}
+
+
+def test_registered_names_are_the_ones_checked_before_anything_is_installed() -> None:
+    from aihf_control import choices, methods, presets
+
+    assert tuple(methods.METHODS) == choices.METHODS
+    assert tuple(presets.PRESETS) == choices.PRESETS
