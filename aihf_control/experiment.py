@@ -13,7 +13,7 @@ import torch
 from aihf_control import machine, policies
 from aihf_control.batch import BatchRun, Observer
 from aihf_control.locks import SeedLock
-from aihf_control.methods import Context
+from aihf_control.methods import METHODS, Context
 from aihf_control.methods.settings import Settings
 from aihf_control.preparation import Folders, Say
 from aihf_control.runs import (
@@ -65,7 +65,6 @@ def run_study(
         "versions": machine.versions(),
         "feedback": _facts(feedback) if feedback else None,
         "references": asdict(reference) if reference else None,
-        "settings": asdict(study.settings),
         "command": study.command,
     }
     discount = study.settings.aihf.trajectory_discount
@@ -73,10 +72,16 @@ def run_study(
     for method in study.methods:
         paths = RunPaths(folders.runs, study.name, study.task.name, method)
         remove_finished_checkpoints(paths)
-        own = config | {"method": method}
+        own = config | {"method": method, "settings": _settings_of(method, study.settings)}
         context = Context(study.task, study.seeds, study.settings, tables, study.device)
         for seeds in _batches(paths, own, study.seeds, say):
             _run_batch(paths, replace(context, seeds=seeds), own, observer)
+
+
+def _settings_of(method: str, settings: Settings) -> dict[str, Any]:
+    """Without the blocks of the other methods, on which this one's numbers do not depend."""
+    own = {"irl": "aihf"}.get(method, method)
+    return {name: value for name, value in asdict(settings).items() if name == own or name not in METHODS}
 
 
 def _facts(feedback: Feedback) -> dict[str, Any]:
