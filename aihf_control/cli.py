@@ -22,8 +22,8 @@ from aihf_control.machine import choose_device
 from aihf_control.methods.settings import Settings
 from aihf_control.preparation import FeedbackSource, Folders, build_data, make_feedback
 from aihf_control.presets import PRESETS
+from aihf_control.records import InvalidResults
 from aihf_control.report import write_report
-from aihf_control.results import InvalidResults
 from aihf_control.runs import InvalidRun
 from aihf_control.signals import REQUEUE_ME, Preempted, interruptible
 from aihf_control.tasks import TASKS, Task

@@ -15,32 +15,23 @@ import tempfile
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import gymnasium as gym
 import minari
 import numpy as np
 from minari.data_collector.episode_buffer import EpisodeBuffer
 
-from aihf_control.tasks import Task, make_env
-from aihf_control.types import Episode, Floats, InvalidData, require_shape
+from aihf_control.rollouts import Policy, roll_out
+from aihf_control.tasks import Task
+from aihf_control.types import Episode, InvalidData, require_shape
 
 TIERS = ("simple", "medium", "expert")
-PARALLEL = 10
-"""Environments stepped side by side, so that the policy is called on a batch."""
 ACTION_TOLERANCE = 1e-6
 
 _DATASET_ID = re.compile(r"(?:[A-Za-z0-9_-]+/)*[A-Za-z0-9_-]+-v[0-9]+")
-
-
-class Policy(Protocol):
-    """Maps observations (B, O) to actions (B, A) in [-1, 1]; all randomness comes from `rng`."""
-
-    def __call__(self, observations: Floats, deterministic: bool, rng: np.random.Generator) -> Floats:
-        """Act on a batch, with the mean action if `deterministic`."""
-        ...
 
 
 @dataclass(frozen=True)
@@ -77,45 +68,6 @@ def dataset_id(task: Task, tier: str) -> str:
     if tier not in TIERS:
         raise InvalidData(f"tier {tier!r} is not known. Valid: {', '.join(TIERS)}")
     return f"aihf/{task.name}/{tier}-v0"
-
-
-def roll_out(
-    task: Task,
-    policy: Policy,
-    *,
-    transitions: int,
-    seed: int,
-    deterministic: bool = False,
-    action_noise: float = 0.0,
-) -> tuple[Episode, ...]:
-    """Whole episodes of `policy` in the standard environment, until they hold `transitions` steps.
-
-    Gaussian noise of standard deviation `action_noise` is added to the actions, which are then
-    clipped to [-1, 1] and recorded as executed. Episodes are kept in the order in which they
-    started, so short ones are not favoured. Raises `InvalidData` if the simulation breaks.
-    """
-    rng = np.random.default_rng([seed, int(deterministic)])
-    idle = [make_env(task) for _ in range(PARALLEL)]
-    started: list[_Recording] = []
-    running: list[_Recording] = []
-    steps = 0
-    while running or steps < transitions:
-        while idle and steps < transitions:
-            entropy = np.random.SeedSequence([seed, int(deterministic), len(started)])
-            running.append(_Recording(idle.pop(0), int(entropy.generate_state(1)[0])))
-            started.append(running[-1])
-        observations = np.stack([recording.observations[-1] for recording in running])
-        actions = policy(observations, deterministic, rng)
-        require_shape("the policy's actions", actions, (len(running), task.action_size))
-        noisy = actions + action_noise * rng.standard_normal(actions.shape) if action_noise else actions
-        for recording, action in zip(running, np.clip(noisy, -1.0, 1.0).astype(np.float32), strict=True):
-            recording.step(action)
-        steps += len(running)
-        idle += [recording.env for recording in running if recording.over]
-        running = [recording for recording in running if not recording.over]
-    for env in idle:
-        env.close()
-    return tuple(recording.episode() for recording in _first(started, transitions))
 
 
 def build_dataset(
@@ -179,48 +131,6 @@ def load_episodes(dataset_id: str, task: Task, root: Path, download: bool = Fals
     if not episodes:
         raise InvalidData(f"dataset {dataset_id} holds no episodes")
     return tuple(episodes)
-
-
-@dataclass
-class _Recording:
-    """An episode while it is played."""
-
-    env: gym.Env
-    seed: int
-    observations: list[Floats] = field(default_factory=list)
-    actions: list[Floats] = field(default_factory=list)
-    rewards: list[float] = field(default_factory=list)
-    terminated: bool = False
-    over: bool = False
-
-    def __post_init__(self) -> None:
-        self.observations.append(self.env.reset(seed=self.seed)[0])
-
-    def step(self, action: Floats) -> None:
-        observation, reward, self.terminated, truncated, _ = self.env.step(action)
-        self.observations.append(observation)
-        self.actions.append(action)
-        self.rewards.append(float(reward))
-        self.over = self.terminated or truncated
-        if fault := self.env.get_wrapper_attr("fault"):
-            raise InvalidData(f"rollout from reset({self.seed}), step {len(self.actions) - 1}: {fault}")
-
-    def episode(self) -> Episode:
-        return Episode(
-            observations=np.asarray(self.observations, dtype=np.float64),
-            actions=np.asarray(self.actions, dtype=np.float64),
-            rewards=np.asarray(self.rewards, dtype=np.float64),
-            terminated=bool(self.terminated),
-        )
-
-
-def _first(recordings: Sequence[_Recording], transitions: int) -> Iterator[_Recording]:
-    steps = 0
-    for recording in recordings:
-        if steps >= transitions:
-            return
-        steps += len(recording.actions)
-        yield recording
 
 
 def _store(

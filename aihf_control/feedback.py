@@ -6,44 +6,40 @@ The same configuration and episodes give the same bytes, so that a hash names th
 from __future__ import annotations
 
 import hashlib
-import io
 import json
-import zipfile
-import zlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
+from aihf_control.feedback_format import (
+    FILES,
+    FORMAT,
+    decode,
+    digest,
+    encode,
+    read_manifest,
+    read_verified,
+    to_episodes,
+    to_pairs,
+)
 from aihf_control.files import write_atomically
 from aihf_control.preferences import Teacher, make_pairs
 from aihf_control.types import (
     Episode,
     Feedback,
-    Floats,
     InvalidData,
     PreferencePairs,
-    Segments,
     Transitions,
-    require_finite,
 )
 
-FORMAT = 1
 HELD_OUT_SHARE = 0.1
 """Share of each preference tier's episodes kept for the held-out pairs alone."""
 
 NoisyRollouts = Callable[[float, int, int], Sequence[Episode]]
 """(standard deviation of the action noise, transitions, seed) → episodes of the demonstrating policy."""
-
-_TABLE = dict.fromkeys(("observations", "actions", "rewards", "next_observations", "masks"), "<f4")
-_SEGMENTS = ("preferred_starts", "preferred_lengths", "rejected_starts", "rejected_lengths")
-_PAIRS = _TABLE | dict.fromkeys((*_SEGMENTS, "horizon"), "<i8") | {"confidence": "<f8"}
-_EPISODES = {"observations": "<f8", "actions": "<f8", "rewards": "<f8", "lengths": "<i8", "terminated": "|b1"}
-_FILES = {"demonstrations.npz": _EPISODES, "preferences.npz": _PAIRS, "held_out.npz": _PAIRS}
-_DIMENSIONS = {"observations": 2, "actions": 2, "next_observations": 2, "horizon": 0}  # the others: 1
 
 
 @dataclass(frozen=True)
@@ -113,7 +109,7 @@ def build_feedback(
         held_out=_label(held_out, config.held_out_pairs, config.segment_length, Teacher(), held_pairs),
         sha256="",
     )
-    return replace(feedback, sha256=_digest(_encode(feedback)))
+    return replace(feedback, sha256=digest(encode(feedback)))
 
 
 def lower_tier_count(config: FeedbackConfig, episodes: int) -> int:
@@ -124,7 +120,7 @@ def lower_tier_count(config: FeedbackConfig, episodes: int) -> int:
 def save_feedback(feedback: Feedback, folder: Path, *, config: FeedbackConfig, sources: Sources) -> None:
     """Write three `.npz` files and then `manifest.json`, each atomically, into `folder`."""
     folder.mkdir(parents=True, exist_ok=True)
-    files = _encode(feedback)
+    files = encode(feedback)
     manifest = {
         "format": FORMAT,
         "sha256": feedback.sha256,
@@ -142,16 +138,16 @@ def save_feedback(feedback: Feedback, folder: Path, *, config: FeedbackConfig, s
 
 def load_feedback(folder: Path) -> Feedback:
     """Read what `save_feedback` wrote; raises `InvalidData` naming file, field and first bad index."""
-    manifest = _read_manifest(folder / "manifest.json")
-    contents = {name: _read_verified(folder / name, manifest["files"].get(name)) for name in _FILES}
-    if _digest(contents) != manifest["sha256"]:
+    manifest = read_manifest(folder / "manifest.json")
+    contents = {name: read_verified(folder / name, manifest["files"].get(name)) for name in FILES}
+    if digest(contents) != manifest["sha256"]:
         raise InvalidData(f"{folder / 'manifest.json'}: sha256 is not that of its files: build it again")
     parts: dict[str, Any] = {}
     widths: tuple[int, ...] = ()
     for name, content in contents.items():
         try:
-            arrays = _decode(content, _FILES[name])
-            parts[name] = _to_episodes(arrays) if name == "demonstrations.npz" else _to_pairs(arrays)
+            arrays = decode(content, FILES[name])
+            parts[name] = to_episodes(arrays) if name == "demonstrations.npz" else to_pairs(arrays)
             found = tuple(arrays[column].shape[1] for column in ("observations", "actions"))
             if found != (widths := widths or found):
                 raise InvalidData(f"observations and actions are {found} wide, the demonstrations' {widths}")
@@ -236,126 +232,3 @@ def _describe_pairs(pairs: PreferencePairs) -> dict[str, Any]:
         "equal_share": float(np.mean(pairs.confidence == 0.5)),
         "against_true_return_share": float(np.mean((better < worse) & (pairs.confidence > 0.5))),
     }
-
-
-def _encode(feedback: Feedback) -> dict[str, bytes]:
-    """The three files' bytes."""
-    episodes = feedback.demonstrations
-    arrays: list[dict[str, NDArray[Any]]] = [
-        {
-            "observations": np.concatenate([episode.observations for episode in episodes]),
-            "actions": np.concatenate([episode.actions for episode in episodes]),
-            "rewards": np.concatenate([episode.rewards for episode in episodes]),
-            "lengths": np.array([len(episode) for episode in episodes]),
-            "terminated": np.array([episode.terminated for episode in episodes]),
-        }
-    ]
-    for pairs in (feedback.pairs, feedback.held_out):
-        table: dict[str, NDArray[Any]] = {name: getattr(pairs.preferred.steps, name) for name in _TABLE}
-        for side, segments in (("preferred", pairs.preferred), ("rejected", pairs.rejected)):
-            table |= {f"{side}_starts": segments.starts, f"{side}_lengths": segments.lengths}
-        horizon = np.array(pairs.preferred.horizon)
-        arrays.append(table | {"horizon": horizon, "confidence": pairs.confidence})
-    return {name: _npz(part, _FILES[name]) for name, part in zip(_FILES, arrays, strict=True)}
-
-
-def _npz(arrays: Mapping[str, NDArray[Any]], dtypes: Mapping[str, str]) -> bytes:
-    """An uncompressed `.npz` without NumPy's time stamps: equal arrays give equal bytes."""
-    archive_bytes = io.BytesIO()
-    with zipfile.ZipFile(archive_bytes, "w", zipfile.ZIP_STORED) as archive:
-        for name, dtype in dtypes.items():
-            member = io.BytesIO()
-            array = np.asarray(arrays[name], dtype=dtype, order="C")
-            np.lib.format.write_array(member, array, version=(1, 0), allow_pickle=False)
-            info = zipfile.ZipInfo(f"{name}.npy", date_time=(1980, 1, 1, 0, 0, 0))
-            info.create_system = 3  # the same on every platform
-            archive.writestr(info, member.getvalue())
-    return archive_bytes.getvalue()
-
-
-def _decode(content: bytes, dtypes: Mapping[str, str]) -> dict[str, NDArray[Any]]:
-    """Arrays of exactly the expected names, types and dimensions, all finite."""
-    arrays: dict[str, NDArray[Any]] = {}
-    name = "archive"
-    try:
-        with zipfile.ZipFile(io.BytesIO(content)) as archive:
-            for name in dtypes:
-                member = io.BytesIO(archive.read(f"{name}.npy"))
-                arrays[name] = np.lib.format.read_array(member, allow_pickle=False)
-    except (EOFError, KeyError, OSError, ValueError, RuntimeError, zipfile.BadZipFile, zlib.error) as error:
-        raise InvalidData(f"{name} cannot be read ({error})") from None
-    for name, dtype in dtypes.items():
-        array, dimensions = arrays[name], _DIMENSIONS.get(name, 1)
-        if array.dtype != np.dtype(dtype) or array.ndim != dimensions:
-            found = f"{array.dtype} with shape {array.shape}"
-            raise InvalidData(f"{name} is {found}, expected {np.dtype(dtype)} with {dimensions} dimensions")
-        require_finite(name, array)
-    return arrays
-
-
-def _to_episodes(arrays: Mapping[str, NDArray[Any]]) -> tuple[Episode, ...]:
-    lengths = arrays["lengths"]
-    if not len(lengths) or (lengths < 1).any():
-        raise InvalidData(f"lengths[{int(np.argmin(lengths)) if len(lengths) else 0}] is not at least 1")
-    sizes = {"observations": lengths.sum() + len(lengths), "actions": lengths.sum(), "rewards": lengths.sum()}
-    for name, size in (sizes | {"terminated": len(lengths)}).items():
-        if len(arrays[name]) != size:
-            raise InvalidData(f"{name} has {len(arrays[name])} rows, but lengths ask for {size}")
-    ends = np.cumsum(lengths)[:-1]
-    observations = np.split(arrays["observations"], ends + np.arange(1, len(lengths)))
-    actions, rewards = np.split(arrays["actions"], ends), np.split(arrays["rewards"], ends)
-    columns = zip(observations, actions, rewards, arrays["terminated"], strict=True)
-    return tuple(Episode(o, a, r, terminated=bool(end)) for o, a, r, end in columns)
-
-
-def _to_pairs(arrays: Mapping[str, NDArray[Any]]) -> PreferencePairs:
-    steps = Transitions(*(arrays[name] for name in _TABLE))
-    bad = (steps.masks != 0.0) & (steps.masks != 1.0)
-    if bad.any():
-        raise InvalidData(f"masks[{int(np.argmax(bad))}] is {steps.masks[bad][0]}, neither 0 nor 1")
-    sides = {}
-    for side in ("preferred", "rejected"):
-        starts, lengths = arrays[f"{side}_starts"], arrays[f"{side}_lengths"]
-        sides[side] = Segments(steps, starts, lengths, int(arrays["horizon"]))
-        _require_within_episodes(f"{side}_starts", sides[side])
-    return PreferencePairs(**sides, confidence=arrays["confidence"])
-
-
-def _require_within_episodes(name: str, segments: Segments) -> None:
-    """Within an episode, a step's next observation is the next step's observation."""
-    steps = segments.steps
-    breaks: Floats = (steps.next_observations[:-1] != steps.observations[1:]).any(axis=1)
-    before = np.concatenate([[0], np.cumsum(breaks)])
-    crossed = before[segments.starts + segments.lengths - 1] > before[segments.starts]
-    if crossed.any():
-        raise InvalidData(f"{name}[{int(np.argmax(crossed))}]: the segment crosses an episode's end")
-
-
-def _digest(files: Mapping[str, bytes]) -> str:
-    """One SHA-256 for the feedback: that of its files' SHA-256 sums, in their fixed order."""
-    return hashlib.sha256(b"".join(hashlib.sha256(files[name]).digest() for name in _FILES)).hexdigest()
-
-
-def _read_manifest(path: Path) -> dict[str, Any]:
-    try:
-        manifest = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise InvalidData(f"{path} is missing: run `aihf feedback build`") from None
-    except (OSError, ValueError) as error:
-        raise InvalidData(f"{path} is not readable JSON ({error})") from None
-    if not isinstance(manifest, dict) or manifest.get("format") != FORMAT:
-        raise InvalidData(f"{path} is not a feedback manifest of format {FORMAT}: build the feedback again")
-    if not isinstance(manifest.get("files"), dict) or not isinstance(manifest.get("sha256"), str):
-        raise InvalidData(f"{path} lacks files or sha256: build the feedback again")
-    return manifest
-
-
-def _read_verified(path: Path, expected: object) -> bytes:
-    try:
-        content = path.read_bytes()
-    except OSError as error:
-        raise InvalidData(f"{path} cannot be read ({error.strerror}): build the feedback again") from None
-    found = hashlib.sha256(content).hexdigest()
-    if found != expected:
-        raise InvalidData(f"{path}: SHA-256 is {found}, but manifest.json says {expected}: build it again")
-    return content

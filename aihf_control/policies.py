@@ -16,10 +16,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from aihf_control.datasets import TIERS, Policy
+from aihf_control.datasets import TIERS
 from aihf_control.evaluation import Roller
 from aihf_control.files import sha256, write_json
 from aihf_control.networks import SquashedGaussianActor
+from aihf_control.rollouts import Policy
 from aihf_control.sb3 import load_actor, save_policy
 from aihf_control.tasks import Task
 from aihf_control.types import Floats, InvalidData

@@ -12,6 +12,7 @@ from aihf_control import datasets, policies
 from aihf_control import feedback as feedback_module
 from aihf_control.feedback import FeedbackConfig, Sources
 from aihf_control.files import sha256
+from aihf_control.rollouts import Policy, roll_out
 from aihf_control.tasks import Task
 from aihf_control.types import Episode, Feedback, InvalidData
 
@@ -151,8 +152,8 @@ def _build_feedback(
     feedback_module.save_feedback(built, folder, config=config, sources=sources)
 
 
-def _noisy_rollouts(task: Task, expert: datasets.Policy) -> feedback_module.NoisyRollouts:
+def _noisy_rollouts(task: Task, expert: Policy) -> feedback_module.NoisyRollouts:
     def roll(noise: float, transitions: int, seed: int) -> Sequence[Episode]:
-        return datasets.roll_out(task, expert, transitions=transitions, seed=seed, action_noise=noise)
+        return roll_out(task, expert, transitions=transitions, seed=seed, action_noise=noise)
 
     return roll

@@ -10,7 +10,8 @@ from typing import Any
 
 from aihf_control.figures import learning_curves, render
 from aihf_control.files import make_folder, write_atomically
-from aihf_control.results import Run, StudyResults, read_study
+from aihf_control.records import Run
+from aihf_control.results import StudyResults, read_study
 from aihf_control.statistics import CONFIDENCE, RANGE_BELOW_SEEDS, RESAMPLES
 from aihf_control.tables import Row, csv_text, markdown, notes, summarise, text
 

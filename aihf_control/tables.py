@@ -12,7 +12,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from aihf_control.results import MethodResults, Run, StudyResults, method_label, seed_list
+from aihf_control.records import Run
+from aihf_control.results import MethodResults, StudyResults, method_label, seed_list
 from aihf_control.statistics import (
     CONFIDENCE,
     RANGE_BELOW_SEEDS,

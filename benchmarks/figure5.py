@@ -9,8 +9,8 @@ import sys
 from pathlib import Path
 
 from aihf_control.choices import METHODS
+from aihf_control.records import InvalidResults
 from aihf_control.report import write_report
-from aihf_control.results import InvalidResults
 
 
 def main(results: Path) -> int:

@@ -24,10 +24,13 @@ LAYERS = (
         "datasets",
         "preferences",
         "feedback",
+        "feedback_format",
+        "rollouts",
         "sb3",
         "policies",
         "machine",
         "results",
+        "records",
         "figures",
         "tables",
         "report",
@@ -38,7 +41,18 @@ LAYERS = (
 )
 """From the bottom; a module may import from its own layer and from those below it."""
 
-NO_TORCH = ["types", "tasks", "choices", "statistics", "files", "results", "figures", "tables", "report"]
+NO_TORCH = [
+    "types",
+    "tasks",
+    "choices",
+    "statistics",
+    "files",
+    "results",
+    "records",
+    "figures",
+    "tables",
+    "report",
+]
 """`make figure5` and the check of a wrong ENV= work where torch is not installed."""
 
 

@@ -12,7 +12,8 @@ import pytest
 from minari.dataset.minari_storage import MinariStorage
 
 from aihf_control import datasets
-from aihf_control.datasets import Provenance, Reference, build_dataset, load_episodes, minari_root, roll_out
+from aihf_control.datasets import Provenance, Reference, build_dataset, load_episodes, minari_root
+from aihf_control.rollouts import roll_out
 from aihf_control.tasks import TASKS, make_env
 from aihf_control.types import Episode, Floats, InvalidData, Transitions
 

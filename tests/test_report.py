@@ -14,8 +14,9 @@ import pytest
 from matplotlib.figure import Figure
 
 from aihf_control.figures import compact, learning_curves, spread
+from aihf_control.records import InvalidResults
 from aihf_control.report import summary_json, write_report
-from aihf_control.results import InvalidResults, read_study, seed_list
+from aihf_control.results import read_study, seed_list
 from aihf_control.tables import markdown, summarise
 
 FILES = {"curves.png", "curves.pdf", "table.md", "table.csv", "summary.json"}
