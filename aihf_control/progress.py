@@ -58,7 +58,8 @@ class Progress:
         if self._bar is not None:
             self._bar.set_postfix_str(result)
         else:
-            self._line("  ".join([f"{self.done:,}/{self.total:,} steps", result, *self._pace()]))
+            count = [f"{self.done:,}/{self.total:,} steps"] if self.total else []
+            self._line("  ".join([*count, result, *self._pace()]))
 
     def note(self, text: str) -> None:
         """Write a line for people, above the bar if there is one."""
