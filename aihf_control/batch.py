@@ -151,7 +151,7 @@ class BatchRun:
         return Status(state, self.record.step, seconds, len(self.context.seeds), **failure)
 
     def _finish(self) -> None:
-        """Write what outlives the checkpoint. Repeating it after a kill writes the same files."""
+        """Write what outlives the checkpoint; repeated after a kill, with the same weights and numbers."""
         learner = getattr(getattr(self.method, "aligner", None), "sac", self.method.actor)
         with uninterrupted():
             for member, seed in enumerate(self.context.seeds):
