@@ -3,21 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from aihf_control.environments import make_environments
+from aihf_control.graphs import Graphed
 from aihf_control.randomness import SeedStreams, derive
 from aihf_control.replay import ReplayBuffer
 from aihf_control.sac import SAC, Metrics, SACConfig
-from aihf_control.tasks import Task, make_vec_env
-
-RewardFunction = Callable[[Tensor, Tensor], Tensor]
-"""Observations (S, B, O) and actions (S, B, A) → rewards (S, B)."""
-
-UPDATES_PER_DRAW = 100  # random numbers for so many updates are drawn in one go, to bound their memory
+from aihf_control.tasks import Task
+from aihf_control.updates import UPDATES_PER_DRAW, RewardFunction, Updates
 
 
 @dataclass(frozen=True)
@@ -42,6 +40,8 @@ class Aligner:
         device: torch.device,
         *,
         fixed_horizon: bool,
+        environments: str = "serial",
+        cuda_graphs: bool = True,
         tick: Callable[[int], None] = lambda steps: None,
     ) -> None:
         observations, actions = task.observation_size, task.action_size
@@ -49,82 +49,86 @@ class Aligner:
         self.sac = SAC(config, seeds, observations, actions, device)
         capacity = min(config.replay_capacity, total_steps)
         self.replay = ReplayBuffer(len(seeds), capacity, observations, actions, device)
-        self.envs = make_vec_env(task, seeds, fixed_horizon=fixed_horizon)
+        self.updates = Updates(self.sac, self.replay, graphs=cuda_graphs)
+        self._acting = _Acting(self.sac, observations, graphs=cuda_graphs)
+        self.envs = make_environments(
+            task, len(seeds), environments, fixed_horizon=fixed_horizon, autoreset=True
+        )
 
     def run(
         self, round: int, steps: int, first_step: int, explore: Exploration, reward: RewardFunction | None
     ) -> Metrics:
         """`steps` environment steps, one update each, from freshly reset environments.
 
-        `reward` is evaluated anew for every sampled batch; None means the environment's own. The
-        episode cut at the round's end is a truncation: its last mask stays 1. Returns the metrics of
-        the last update.
+        An update runs while the environments take their step, and so learns from what was stored
+        before it. The episode cut at the round's end is a truncation: its last mask stays 1. Returns
+        the metrics of the last update.
         """
-        resets = [derive(seed, "round", round) % 2**31 for seed in self.seeds]
-        observations, _ = self.envs.reset(seed=resets)  # type: ignore[arg-type]  # one each, as it accepts
-        observations = observations.astype(np.float32)
-        draws = _Draws(self.sac, round)
+        observations = self.envs.reset([derive(seed, "round", round) % 2**31 for seed in self.seeds])
+        self.updates.begin_round(round)
+        self._acting.begin_round(round)
         metrics: Metrics = {}
-        for step in range(first_step, first_step + steps):
-            if (step - first_step) % UPDATES_PER_DRAW == 0 and step > first_step:
-                self._tick(UPDATES_PER_DRAW)
-            uniforms, noise, acting = draws.next()
-            if step < explore.random_until:
-                actions = 2 * acting[1] - 1
-            else:
-                current = torch.from_numpy(observations).to(self.sac.device).unsqueeze(1)
-                actions = self.sac.act(current, acting[0].unsqueeze(1)).squeeze(1)
-            observations = self._step(observations, actions.cpu().numpy())
+        for index in range(steps):
+            step, position = first_step + index, index % UPDATES_PER_DRAW
+            if position == 0:
+                if index > 0:
+                    self._tick(UPDATES_PER_DRAW)
+                self.updates.draw()
+                self._acting.draw()
+            random = step < explore.random_until
+            actions = self._acting.random(position) if random else self._acting.act(observations, position)
+            self.envs.begin(actions)
             if self.replay.size >= self.sac.config.learning_starts:
-                batch = self.replay.sample(uniforms)
-                if reward is not None:
-                    with torch.no_grad():
-                        batch = replace(batch, rewards=reward(batch.observations, batch.actions))
-                metrics = self.sac.update(batch, noise, critic_only=step < explore.critic_only_until)
+                critic_only = step < explore.critic_only_until
+                metrics = self.updates.update(position, reward, critic_only=critic_only)
+            taken = self.envs.finish()
+            self.replay.add(observations, actions, taken.rewards, taken.final, 1.0 - taken.terminated)
+            observations = taken.following
         self._tick((steps - 1) % UPDATES_PER_DRAW + 1)
-        return metrics
-
-    def _step(self, observations: np.ndarray, actions: np.ndarray) -> np.ndarray:
-        following, rewards, terminated, truncated, infos = self.envs.step(actions)
-        final = following.astype(np.float32)
-        following = final
-        ended = terminated | truncated
-        if ended.any():
-            following = final.copy()
-            final[ended] = np.stack(list(infos["final_obs"][ended]))
-        self.replay.add(observations, actions, rewards, final, 1.0 - terminated)
-        return following
+        return {name: values.clone() for name, values in metrics.items()}
 
     def faults(self) -> list[str | None]:
         """What broke each seed, if anything: its simulator, or weights that are no longer finite."""
-        simulated = [env.get_wrapper_attr("fault") for env in self.envs.envs]  # type: ignore[attr-defined]
         return [
             fault or (None if finite else "a weight of actor or critic is not finite")
-            for fault, finite in zip(simulated, self.sac.finite().tolist(), strict=True)
+            for fault, finite in zip(self.envs.faults(), self.sac.finite().tolist(), strict=True)
         ]
 
 
-class _Draws:
-    """The random numbers of a round, `UPDATES_PER_DRAW` updates at a time."""
+class _Acting:
+    """The policies' actions in a round: one copy to the device and one back a step."""
 
-    def __init__(self, sac: SAC, round: int) -> None:
-        self._sac, self._left = sac, 0
-        purposes = ("replay", "update", "acting", "random actions")
-        self._streams = [SeedStreams(sac.seeds, purpose, round, sac.device) for purpose in purposes]
+    def __init__(self, sac: SAC, observations: int, *, graphs: bool) -> None:
+        self._sac = sac
+        seeds, actions = len(sac.seeds), sac.actor.actions
+        self._observations = torch.zeros(seeds, 1, observations, device=sac.device)
+        self._noise = torch.zeros(UPDATES_PER_DRAW, seeds, 1, actions, device=sac.device)
+        self._position = torch.zeros(1, dtype=torch.int64, device=sac.device)
+        self._forward = Graphed(self._sample, lambda: (), sac.device, enabled=graphs)
 
-    def next(self) -> tuple[Tensor, Tensor, tuple[Tensor, Tensor]]:
-        """Replay uniforms (S, B), update noise (2, S, B, A), acting noise and uniforms (S, A)."""
-        if self._left == 0:
-            self._draw()
-        index = UPDATES_PER_DRAW - self._left
-        self._left -= 1
-        return self._uniforms[index], self._noise[:, index], (self._acting[index], self._random[index])
+    def begin_round(self, round: int) -> None:
+        """Fresh streams for the round."""
+        self._streams = [
+            SeedStreams(self._sac.seeds, purpose, round, self._sac.device)
+            for purpose in ("acting", "random actions")
+        ]
 
-    def _draw(self) -> None:
-        count, batch, actions = UPDATES_PER_DRAW, self._sac.config.batch_size, self._sac.actor.actions
-        replay, update, acting, random = self._streams
-        self._uniforms = replay.uniform(count, batch, dtype=torch.float64)
-        noise = update.normal(2 * count, batch, actions)
-        self._noise = noise.view(2, count, *noise.shape[1:])
-        self._acting, self._random = acting.normal(count, actions), random.uniform(count, actions)
-        self._left = count
+    def draw(self) -> None:
+        """What the next `UPDATES_PER_DRAW` steps need."""
+        acting, random = self._streams
+        self._noise.copy_(acting.normal(UPDATES_PER_DRAW, 1, self._sac.actor.actions))
+        self._random = 2 * random.uniform(UPDATES_PER_DRAW, self._sac.actor.actions).cpu().numpy() - 1
+
+    def random(self, position: int) -> np.ndarray:
+        """Uniform actions (S, A)."""
+        return self._random[position]
+
+    def act(self, observations: np.ndarray, position: int) -> np.ndarray:
+        """Actions (S, A) of the stochastic policies at `observations` (S, O)."""
+        self._observations.copy_(torch.from_numpy(observations).unsqueeze(1))
+        self._position.fill_(position)
+        return self._forward()["actions"].cpu().numpy()
+
+    def _sample(self) -> dict[str, Tensor]:
+        noise = self._noise.index_select(0, self._position)[0]
+        return {"actions": self._sac.act(self._observations, noise).squeeze(1)}

@@ -55,7 +55,11 @@ class BatchRun:
         self.checkpoint = Checkpoint(paths.checkpoint(context.seeds))
         self.record = Record(rows=[[] for _ in context.seeds])
         self._roller = Roller(
-            context.task, context.seeds, context.settings.evaluation_episodes, fixed_horizon=False
+            context.task,
+            context.seeds,
+            context.settings.evaluation_episodes,
+            fixed_horizon=False,
+            environments=context.settings.environments,
         )
 
     def run(self) -> Record:

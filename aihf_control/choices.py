@@ -17,6 +17,8 @@ METHODS = ("aihf", "rlhf", "ipl", "bc", "irl", "oracle")
 PRESETS = ("smoke", "quick", "paper")
 LARGEST_SEED = 1_000_000
 DEVICES = ("auto", "cpu", "cuda")
+PRECISIONS = ("auto", "float32", "bfloat16")
+BACKENDS = ("auto", "serial", "workers", "envpool")
 
 
 class InvalidChoice(ValueError):
@@ -91,6 +93,8 @@ CHECKS = {
     "PRESET": lambda value: choose("PRESET", value, PRESETS),
     "STUDY": parse_study,
     "DEVICE": lambda value: choose("DEVICE", value, DEVICES),
+    "PRECISION": lambda value: choose("PRECISION", value, PRECISIONS),
+    "ENVIRONMENTS": lambda value: choose("ENVIRONMENTS", value, BACKENDS),
     "DEMO_MIX": lambda value: parse_share("DEMO_MIX", value),
     "DEMO_NOISE": lambda value: parse_share("DEMO_NOISE", value),
     "LABEL_ERROR": lambda value: parse_share("LABEL_ERROR", value),

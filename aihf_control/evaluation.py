@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from aihf_control.environments import make_environments
 from aihf_control.randomness import derive
-from aihf_control.tasks import Task, make_env
-
-if TYPE_CHECKING:
-    import gymnasium as gym
+from aihf_control.tasks import Task
 
 Act = Callable[[Tensor], Tensor]
 """Observations (S, E, O) → actions (S, E, A) in [-1, 1]."""
@@ -44,46 +41,52 @@ class Rollouts:
 class Roller:
     """Plays whole episodes, every one from a reset seeded by `(seed, purpose, round, episode)`."""
 
-    def __init__(self, task: Task, seeds: Sequence[int], episodes: int, *, fixed_horizon: bool) -> None:
+    def __init__(
+        self,
+        task: Task,
+        seeds: Sequence[int],
+        episodes: int,
+        *,
+        fixed_horizon: bool,
+        environments: str = "serial",
+    ) -> None:
         self.task, self.seeds, self.episodes = task, tuple(seeds), episodes
-        self._envs = [
-            [make_env(task, fixed_horizon=fixed_horizon) for _ in range(episodes)] for _ in self.seeds
-        ]
+        backend = "workers" if environments == "envpool" else environments  # always Gymnasium's own
+        self._envs = make_environments(
+            task, len(seeds) * episodes, backend, fixed_horizon=fixed_horizon, autoreset=False
+        )
 
     def play(self, act: Act, purpose: str, round: int, device: torch.device | str = "cpu") -> Rollouts:
         """One episode in every environment; environments that are done wait for the others."""
         shape = (len(self.seeds), self.episodes)
-        current = np.zeros((*shape, self.task.observation_size), np.float32)
-        for (s, e), env in self._each():
-            episode_seed = derive(self.seeds[s], f"{purpose}/{e}", round) % 2**31
-            current[s, e] = env.reset(seed=episode_seed)[0]
-        alive, lengths = np.ones(shape, bool), np.zeros(shape, np.int64)
+        resets = [
+            derive(seed, f"{purpose}/{episode}", round) % 2**31
+            for seed in self.seeds
+            for episode in range(self.episodes)
+        ]
+        current = self._envs.reset(resets)
+        alive, lengths = np.ones(len(resets), bool), np.zeros(len(resets), np.int64)
         columns: tuple[list[np.ndarray], ...] = ([], [], [])
         while alive.any():
-            actions = act(torch.from_numpy(current).to(device)).cpu().numpy()
-            rewards = np.zeros(shape, np.float32)
-            seen = np.where(alive[..., None], current, 0)
+            observations = torch.from_numpy(current.reshape(*shape, -1)).to(device)
+            actions = act(observations).cpu().numpy().reshape(len(resets), -1)
+            self._envs.begin(actions, alive)
+            taken = self._envs.finish()
             lengths += alive
-            for (s, e), env in self._each():
-                if alive[s, e]:
-                    observation, reward, terminated, truncated, _ = env.step(actions[s, e])
-                    current[s, e], rewards[s, e] = observation, reward
-                    alive[s, e] = not (terminated or truncated)
-            played = np.arange(len(columns[0]), len(columns[0]) + 1) < lengths[..., None]
-            for column, values in zip(columns, (seen, np.where(played, actions, 0), rewards), strict=True):
-                column.append(values)
-        observations, played_actions, true_rewards = (np.stack(column, axis=2) for column in columns)
-        return Rollouts(observations, played_actions, true_rewards, lengths)
+            played = alive[:, None]
+            seen = (np.where(played, current, 0), np.where(played, actions, 0), taken.rewards)
+            for column, values in zip(columns, seen, strict=True):
+                column.append(values.astype(np.float32))
+            current, alive = taken.final, alive & ~(taken.terminated | taken.truncated)
+        stacked = (np.stack(column, axis=1) for column in columns)
+        return Rollouts(*(c.reshape(*shape, *c.shape[1:]) for c in stacked), lengths.reshape(shape))
 
     def faults(self) -> list[str | None]:
         """The first simulator fault of each seed, if any."""
-        faults = ([env.get_wrapper_attr("fault") for env in row] for row in self._envs)
-        return [next(filter(None, row), None) for row in faults]
+        faults = self._envs.faults()
+        rows = [faults[i : i + self.episodes] for i in range(0, len(faults), self.episodes)]
+        return [next(filter(None, row), None) for row in rows]
 
     def close(self) -> None:
         """Close every environment."""
-        for _, env in self._each():
-            env.close()
-
-    def _each(self) -> Iterator[tuple[tuple[int, int], gym.Env]]:
-        return (((s, e), env) for s, row in enumerate(self._envs) for e, env in enumerate(row))
+        self._envs.close()

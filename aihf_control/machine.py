@@ -7,6 +7,8 @@ from importlib.metadata import version
 
 import torch
 
+from aihf_control.choices import PRECISIONS, choose
+
 PACKAGES = ("torch", "numpy", "gymnasium", "mujoco", "stable-baselines3", "minari")
 
 
@@ -20,6 +22,18 @@ def choose_device(name: str) -> torch.device:
     if name == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     return torch.device(name)
+
+
+def choose_precision(name: str, device: torch.device) -> str:
+    """`auto` takes bfloat16 where the device multiplies it natively, float32 elsewhere."""
+    choose("PRECISION", name, PRECISIONS)
+    if name != "auto":
+        return name
+    if device.type == "cuda":
+        native = torch.cuda.is_bf16_supported(including_emulation=False)
+    else:
+        native = torch.cpu._is_avx512_bf16_supported()
+    return "bfloat16" if native else "float32"
 
 
 def describe_device(device: torch.device) -> str:

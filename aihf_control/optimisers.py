@@ -23,8 +23,8 @@ class Adam(torch.optim.Adam):
 
     def descend(self, loss: Tensor) -> None:
         """One step against the gradient of `loss` with respect to the parameter."""
-        self.zero_grad(set_to_none=True)
-        loss.backward()
+        (parameter,) = self.state
+        (parameter.grad,) = torch.autograd.grad(loss, parameter)
         self.step()
 
     def tensors(self) -> dict[str, Tensor]:

@@ -68,10 +68,9 @@ class ReplayBuffer:
         positions = (self._next - count + torch.arange(count, device=self.rows.device)) % self.capacity
         return self.rows[:, positions]
 
-    def sample(self, uniforms: Tensor) -> Batch:
-        """The rows at `uniforms` (S, B) in [0, 1) of what is stored, each seed from its own memory."""
-        indices = (uniforms * self.size).long() + self._offsets
-        return self.unpack(self.rows.view(-1, self.rows.shape[-1])[indices])
+    def batch(self, rows: Tensor) -> Batch:
+        """The transitions at `rows` (S, B), each seed's from its own memory."""
+        return self.unpack(self.rows.view(-1, self.rows.shape[-1])[rows + self._offsets])
 
     def unpack(self, rows: Tensor) -> Batch:
         """Packed rows (S, B, width) as a `Batch`."""

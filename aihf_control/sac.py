@@ -13,6 +13,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from aihf_control.choices import choose
 from aihf_control.networks import SquashedGaussianActor, TwinCritic
 from aihf_control.optimisers import Adam, prefixed
 from aihf_control.randomness import SeedStreams
@@ -20,6 +21,9 @@ from aihf_control.replay import Batch
 
 Metrics = dict[str, Tensor]
 """Named diagnostics, each (S,)."""
+
+
+ARITHMETIC = {"float32": None, "bfloat16": torch.bfloat16}
 
 
 @dataclass(frozen=True)
@@ -41,6 +45,14 @@ class SACConfig:
     learning_starts: int = 1_000
     """Steps in replay before the first update."""
     replay_capacity: int = 1_000_000
+    precision: str = "float32"
+    """Of the products between hidden layers in an update: float32 or bfloat16. Weights, losses and
+    acting are float32 either way."""
+
+    @property
+    def arithmetic(self) -> torch.dtype | None:
+        """What the networks round to; None for float32, which is what they are."""
+        return ARITHMETIC[choose("PRECISION", self.precision, ARITHMETIC)]
 
 
 def critic_loss(
@@ -94,8 +106,8 @@ class SAC:
         device: torch.device | str = "cpu",
     ) -> None:
         self.config, self.seeds, self.device = config, tuple(seeds), torch.device(device)
-        self.actor = SquashedGaussianActor(len(seeds), observations, actions, config.hidden)
-        self.critic = TwinCritic(len(seeds), observations, actions, config.hidden)
+        self.actor = SquashedGaussianActor(len(seeds), observations, actions, config.hidden, config.arithmetic)
+        self.critic = TwinCritic(len(seeds), observations, actions, config.hidden, config.arithmetic)
         self.actor.body.initialise(SeedStreams(seeds, "actor"))
         self.critic.body.initialise(SeedStreams(seeds, "critic"))
         self.actor.to(device)
@@ -113,7 +125,7 @@ class SAC:
         """Actions (S, B, A) for observations (S, B, O): sampled by `noise`, or the mode without."""
         if noise is None:
             return self.actor.mode(observations)
-        return self.actor.sample(observations, noise)[0]
+        return self.actor.act(observations, noise)
 
     def update(self, batch: Batch, noise: Tensor, *, critic_only: bool = False) -> Metrics:
         """One gradient step on each objective and one Polyak step; `noise` (2, S, B, A).

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -41,14 +40,3 @@ def make_env(task: Task, *, fixed_horizon: bool = False) -> gym.Env:
 
     options = {"terminate_when_unhealthy": False} if fixed_horizon and task.can_fall else {}
     return SimulatorGuard(gym.make(task.env_id, max_episode_steps=task.horizon, **options))
-
-
-def make_vec_env(task: Task, seeds: Sequence[int], *, fixed_horizon: bool = False) -> gym.vector.VectorEnv:
-    """One environment a seed in one process. An ended episode resets within the same step, and its
-    final observation is in `infos["final_obs"]`."""
-    from gymnasium.vector import AutoresetMode, SyncVectorEnv
-
-    return SyncVectorEnv(
-        [lambda: make_env(task, fixed_horizon=fixed_horizon) for _ in seeds],
-        autoreset_mode=AutoresetMode.SAME_STEP,
-    )

@@ -145,7 +145,7 @@ def test_rewards_are_computed_anew_for_every_batch_and_never_stored(monkeypatch:
         recorder = Recorder(made, monkeypatch)
         made.run(0, 6, 0, RANDOM, reward)
         kept = stored(made, 6)
-    assert [batch.rewards.unique().tolist() for batch in recorder.batches] == [[101.0 + i] for i in range(6)]
+    assert [batch.rewards.unique().tolist() for batch in recorder.batches] == [[101.0 + i] for i in range(5)]
     for (observations, actions), batch in zip(calls, recorder.batches, strict=True):
         assert torch.equal(observations, batch.observations) and torch.equal(actions, batch.actions)
     assert kept.rewards.max() < 10.0
@@ -170,10 +170,10 @@ def test_learning_starts_and_thaws_at_the_steps_it_is_told(monkeypatch: pytest.M
         explore = Exploration(critic_only_until=8)
         assert made.run(0, 3, 0, explore, None) == {}
         made.run(1, 7, 3, explore, None)
-    # updates at steps 3 to 9, of which those before step 8 are the critics' alone
-    assert recorder.critic_only == [True] * 5 + [False] * 2
+    # four transitions are there from step 4 on; the updates before step 8 are the critics' alone
+    assert recorder.critic_only == [True] * 4 + [False] * 2
     noises = torch.stack(recorder.noises)
-    assert noises.shape == (7, 2, 2, 4, 3)
+    assert noises.shape == (6, 2, 2, 4, 3)
     assert len(noises.unique()) == noises.numel()  # no number is used twice
 
 

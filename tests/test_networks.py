@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from torch.distributions import Independent, Normal, TransformedDistribution
 from torch.distributions.transforms import TanhTransform
 
-from aihf_control.networks import ACTION_EDGE, SeedMLP, SquashedGaussianActor, TwinCritic, _FlatMLP
+from aihf_control.networks import ACTION_EDGE, SeedMLP, SquashedGaussianActor, TwinCritic, _FlatMLP, _Workspace
 from aihf_control.randomness import SeedStreams
 
 MEMBERS, SIZES, BATCH = 3, (4, 6, 5, 2), 7
@@ -56,7 +56,73 @@ def test_every_member_is_a_sequential_of_linears(sizes: tuple[int, ...]) -> None
 
 def test_backward_by_hand_is_the_derivative_of_forward() -> None:
     body, x = network(), draw(MEMBERS, BATCH, SIZES[0]).requires_grad_()
-    assert torch.autograd.gradcheck(lambda x, flat: _FlatMLP.apply(x, flat, MEMBERS, SIZES), (x, body.flat))
+
+    def apply(x: Tensor, flat: Tensor) -> Tensor:
+        return _FlatMLP.apply(x, flat, _Workspace(flat.detach(), MEMBERS, SIZES, flat.dtype))
+
+    assert torch.autograd.gradcheck(apply, (x, body.flat))
+
+
+def test_two_passes_through_one_network_add_their_gradients() -> None:
+    body, x, y = network(), draw(MEMBERS, BATCH, SIZES[0]), draw(MEMBERS, BATCH, SIZES[0], seed=1)
+    (both,) = torch.autograd.grad((body(x) * body(y)).sum(), body.flat)
+    (expected,) = torch.autograd.grad((body.composite(x) * body.composite(y)).sum(), body.flat)
+    torch.testing.assert_close(both, expected)
+
+
+def bfloat16_network(sizes: tuple[int, ...]) -> SeedMLP:
+    body = SeedMLP(MEMBERS, sizes, torch.bfloat16)
+    body.initialise(SeedStreams(range(MEMBERS), "body"))
+    return body
+
+
+def rounded_by_hand(body: SeedMLP, x: Tensor) -> Tensor:
+    """The first layer in float32; then weights, biases and activations in eight bits, sums in float32."""
+    (weight, bias), *middle, (last_weight, last_bias) = body.layers()
+    hidden = torch.relu((x @ weight + bias).bfloat16().float())
+    for weight, bias in middle:
+        product = hidden @ weight.bfloat16().float() + bias.bfloat16().float()
+        hidden = torch.relu(product.bfloat16().float())
+    return hidden @ last_weight + last_bias
+
+
+@pytest.mark.parametrize("outputs", [1, 2])
+def test_bfloat16_rounds_the_hidden_products_and_nothing_else(outputs: int) -> None:
+    body, x = bfloat16_network((4, 32, 32, outputs)), draw(MEMBERS, BATCH, 4).float()
+    assert body.flat.dtype == body(x).dtype == torch.float32
+    error = (body(x) - rounded_by_hand(body, x)).abs().max()
+    rounding = (body(x, exact=True) - body(x)).abs().max()
+    assert error < 3e-3  # the order of sums alone
+    assert 0 < rounding < 1e-2
+    torch.testing.assert_close(body(x, exact=True), body.composite(x))
+
+
+def test_bfloat16_gradients_are_those_of_float32_to_its_precision() -> None:
+    body, x = bfloat16_network((4, 64, 64, 1)), draw(MEMBERS, 256, 4).float().requires_grad_()
+    rounded = torch.autograd.grad(body(x).square().sum(), [x, body.flat])
+    exact = torch.autograd.grad(body(x, exact=True).square().sum(), [x, body.flat])
+    for ours, reference in zip(rounded, exact, strict=True):
+        assert ours.dtype == torch.float32
+        assert (ours - reference).norm() < 0.05 * reference.norm()
+
+
+def test_rounded_weights_follow_the_weights() -> None:
+    body, x = bfloat16_network((4, 32, 32, 1)), draw(MEMBERS, BATCH, 4).float()
+    body(x)
+    with torch.no_grad():
+        body.flat.mul_(2.0)
+    fresh = bfloat16_network((4, 32, 32, 1))
+    with torch.no_grad():
+        fresh.flat.copy_(body.flat)
+    assert torch.equal(body(x), fresh(x))
+
+
+def test_weights_that_change_before_backward_are_an_error() -> None:
+    body, x = bfloat16_network((4, 8, 8, 1)), draw(MEMBERS, BATCH, 4).float()
+    loss = body(x).sum()
+    body(x)  # rounds the weights anew
+    with pytest.raises(RuntimeError, match="modified by an inplace operation"):
+        loss.backward()
 
 
 def test_backward_by_hand_equals_autograds_on_the_composite() -> None:

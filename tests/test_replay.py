@@ -1,7 +1,6 @@
 """The ring against a plain list, and what a batch holds."""
 
 import numpy as np
-import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -19,11 +18,6 @@ def numbered(first: int, count: int) -> torch.Tensor:
     return rows.unsqueeze(-1).expand(SEEDS, count, WIDTH)
 
 
-def centres(size: int) -> torch.Tensor:
-    """Uniforms in the middle of each of `size` equal parts of [0, 1), so that each row is drawn once."""
-    return ((torch.arange(size, dtype=torch.float64) + 0.5) / size).expand(SEEDS, size)
-
-
 @settings(deadline=None, max_examples=50, derandomize=True)
 @given(capacity=st.integers(1, 7), blocks=st.lists(st.integers(0, 20), max_size=6))
 def test_ring_holds_the_last_steps_as_a_list_would(capacity: int, blocks: list[int]) -> None:
@@ -38,7 +32,7 @@ def test_ring_holds_the_last_steps_as_a_list_would(capacity: int, blocks: list[i
         for count in range(len(kept) + 1):
             assert torch.equal(replay.latest(count)[..., 0], expected[:, len(kept) - count :])
         if kept:
-            drawn = replay.sample(centres(len(kept))).rewards
+            drawn = replay.batch(torch.arange(len(kept)).expand(SEEDS, -1)).rewards
             assert torch.equal(drawn.sort(dim=1).values, expected)
 
 
@@ -60,7 +54,7 @@ def test_a_batch_names_its_columns_and_keeps_masks_apart() -> None:
     following = np.array([[5.0, 6.0], [7.0, 8.0]])
     actions, rewards, masks = np.array([[0.1], [0.2]]), np.array([-1.0, -2.0]), np.array([0.0, 1.0])
     replay.add(observations, actions, rewards, following, masks)
-    batch = replay.sample(torch.tensor([[0.0, 0.9], [0.3, 0.7]], dtype=torch.float64))
+    batch = replay.batch(torch.zeros(2, 2, dtype=torch.int64))
     for index in range(2):  # only one step is stored
         np.testing.assert_array_equal(batch.observations[:, index], observations)
         np.testing.assert_array_equal(batch.next_observations[:, index], following)
@@ -69,16 +63,8 @@ def test_a_batch_names_its_columns_and_keeps_masks_apart() -> None:
         np.testing.assert_array_equal(batch.masks[:, index], masks)
 
 
-@pytest.mark.parametrize("size", [1, 3, 1000])
-def test_the_largest_uniform_draws_the_last_row(size: int) -> None:
-    replay = ReplayBuffer(SEEDS, 1000, OBSERVATIONS, ACTIONS)
-    replay.extend(numbered(0, size))
-    largest = torch.full((SEEDS, 1), np.nextafter(1.0, 0.0), dtype=torch.float64)
-    assert replay.sample(largest).rewards[:, 0].tolist() == [size - 1, 1000 + size - 1, 2000 + size - 1]
-
-
-def test_each_seed_is_sampled_by_its_own_uniforms() -> None:
+def test_each_seed_is_read_at_its_own_rows() -> None:
     replay = ReplayBuffer(SEEDS, 10, OBSERVATIONS, ACTIONS)
     replay.extend(numbered(0, 10))
-    uniforms = torch.tensor([[0.05, 0.15], [0.95, 0.55], [0.35, 0.35]], dtype=torch.float64)
-    assert replay.sample(uniforms).rewards.tolist() == [[0, 1], [1009, 1005], [2003, 2003]]
+    rows = torch.tensor([[0, 1], [9, 5], [3, 3]])
+    assert replay.batch(rows).rewards.tolist() == [[0, 1], [1009, 1005], [2003, 2003]]

@@ -224,12 +224,12 @@ def test_the_other_seeds_keep_every_bit_when_one_seeds_replay_changes() -> None:
     generator = torch.Generator().manual_seed(3)
     replay = ReplayBuffer(3, 50, OBSERVATIONS, ACTIONS)
     replay.extend(torch.randn(3, 50, replay.rows.shape[-1], generator=generator))
-    uniforms = torch.rand(20, 3, BATCH, generator=generator)
+    rows = torch.randint(50, (20, 3, BATCH), generator=generator)
     noise = torch.randn(20, 2, 3, BATCH, ACTIONS, generator=generator)
 
-    before = train(learner(), [(replay.sample(u), n) for u, n in zip(uniforms, noise, strict=True)])
+    before = train(learner(), [(replay.batch(r), n) for r, n in zip(rows, noise, strict=True)])
     replay.rows[1] = torch.randn(50, replay.rows.shape[-1], generator=generator)
-    after = train(learner(), [(replay.sample(u), n) for u, n in zip(uniforms, noise, strict=True)])
+    after = train(learner(), [(replay.batch(r), n) for r, n in zip(rows, noise, strict=True)])
 
     assert [torch.equal(state(before, k), state(after, k)) for k in range(3)] == [True, False, True]
 

@@ -24,7 +24,11 @@ class AIHF(SACMethod):
         super().__init__(context, settings.sac, explore, learns_reward=True)
         self.config, self.preferences = settings.aihf, preferences
         self.roller = Roller(
-            context.task, context.seeds, self.config.rollout_episodes, fixed_horizon=settings.fixed_horizon
+            context.task,
+            context.seeds,
+            self.config.rollout_episodes,
+            fixed_horizon=settings.fixed_horizon,
+            environments=settings.environments,
         )
 
     def run_round(self, round: int, steps: int) -> Metrics:

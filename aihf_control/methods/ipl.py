@@ -93,9 +93,9 @@ class IPL:
         self.context, self.config, self.discount = context, context.settings.ipl, sac.discount
         self.total_steps = self.config.updates or context.settings.steps
         observations, actions = task.observation_size, task.action_size
-        self.actor = SquashedGaussianActor(len(seeds), observations, actions, sac.hidden)
-        self.critic = TwinCritic(len(seeds), observations, actions, sac.hidden)
-        self.value = SeedMLP(len(seeds), (observations, *sac.hidden, 1))
+        self.actor = SquashedGaussianActor(len(seeds), observations, actions, sac.hidden, sac.arithmetic)
+        self.critic = TwinCritic(len(seeds), observations, actions, sac.hidden, sac.arithmetic)
+        self.value = SeedMLP(len(seeds), (observations, *sac.hidden, 1), sac.arithmetic)
         bodies = {"actor": self.actor.body, "critic": self.critic.body, "value": self.value}
         for name, body in bodies.items():
             body.initialise(SeedStreams(seeds, name))

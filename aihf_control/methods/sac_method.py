@@ -5,12 +5,13 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from aihf_control.alignment import Aligner, Exploration, RewardFunction
+from aihf_control.alignment import Aligner, Exploration
 from aihf_control.methods.method import Context
 from aihf_control.optimisers import prefixed
 from aihf_control.replay import Batch
 from aihf_control.reward import RewardLearner, RewardModel
 from aihf_control.sac import Metrics, SACConfig
+from aihf_control.updates import RewardFunction
 
 
 class SACMethod:
@@ -28,6 +29,8 @@ class SACMethod:
             settings.steps,
             context.device,
             fixed_horizon=settings.fixed_horizon,
+            environments=settings.environments,
+            cuda_graphs=settings.cuda_graphs,
             tick=context.tick,
         )
         self.actor, self.critic = self.aligner.sac.actor, self.aligner.sac.critic

@@ -62,6 +62,10 @@ class Settings:
     evaluation_episodes: int = 10
     fixed_horizon: bool = False
     """Train with `terminate_when_unhealthy=False`; evaluation is always in the standard environment."""
+    environments: str = "serial"
+    """serial, workers or envpool; all of a study use the same."""
+    cuda_graphs: bool = True
+    """Replay updates as CUDA graphs on a GPU; off, the same steps are launched one by one."""
     sac: SACConfig = SACConfig()
     cloning: CloningConfig = CloningConfig()
     reward: RewardConfig = RewardConfig()

@@ -1,0 +1,175 @@
+"""`make speed`: seed-steps a second, against Stable-Baselines3 and against what the machine could do at best.
+
+Every contestant has a process of its own and they work in turns, round after round, so that whatever
+else the machine does meanwhile hits all of them alike. `speed_contestants` holds what is measured,
+`speed_match` who plays when, `speed_report` and `speed_plot` what is made of it.
+"""
+
+from __future__ import annotations
+
+import os
+import platform
+import re
+import shlex
+import sys
+import time
+from contextlib import suppress
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+import torch
+import tyro
+
+from aihf_control.choices import DEVICES, InvalidChoice, choose
+from aihf_control.environments import choose_backend
+from aihf_control.figures import render
+from aihf_control.files import make_folder, write_atomically
+from aihf_control.machine import choose_device, describe_device, versions
+from aihf_control.sac import SACConfig
+from aihf_control.tasks import TASKS
+from benchmarks.speed_contestants import Failed, Spec
+from benchmarks.speed_match import Match
+from benchmarks.speed_plot import draw
+from benchmarks.speed_report import OURS, Report, Row, csv_text, markdown, with_ratios
+
+BEGAN = time.monotonic()
+USED = 0.97  # of the time: the rest is for drawing
+
+
+@dataclass(frozen=True)
+class Options:
+    """Measure training speed; writes speed.csv, speed.png and speed.md to OUTPUT/<device>/."""
+
+    tasks: str = "hopper,halfcheetah"
+    """Comma-separated."""
+    device: str = "auto"
+    """auto, cpu or cuda."""
+    minutes: float = 10.0
+    """For all tasks together; where they are short, the largest numbers of seeds are left out."""
+    output: Path = Path(__file__).parents[1] / "results" / "speed"
+    environments: str = "auto"
+    """The backend that steps aihf_control's environments."""
+    seeds: tuple[int, ...] = (1, 2, 4, 8, 10, 16, 32, 64, 128)
+    """10 is measured on a GPU alone, where a target is set for it."""
+    batch: int = 256
+    hidden: tuple[int, ...] = (256, 256)
+    repeats: int = 5
+
+
+def slug(name: str) -> str:
+    """`NVIDIA H200` → `nvidia-h200`."""
+    return re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-")
+
+
+def measure(options: Options, command: str) -> Path:
+    """Measure every task and write the report after each; returns its folder."""
+    tasks = [TASKS[choose("tasks", name.strip(), TASKS)] for name in options.tasks.split(",")]
+    device = choose_device(choose("device", options.device, DEVICES))
+    backend = choose_backend(options.environments, device.type)
+    precision = SACConfig().precision
+    folder = options.output / slug(describe_device(device))
+    make_folder(folder)
+    seeds = [count for count in options.seeds if count != 10 or device.type == "cuda"]
+    timed: list[tuple[Row, str]] = []
+    notes, dropped = _method(options, backend), list[str]()
+    for number, task in enumerate(tasks):
+        spec = Spec(
+            OURS,
+            task.name,
+            device.type,
+            threads=torch.get_num_threads(),
+            precision=precision,
+            batch=options.batch,
+            hidden=options.hidden,
+            environments=backend,
+        )
+        match = Match(task, spec, seeds, options.repeats)
+        left = BEGAN + 60 * USED * options.minutes - time.monotonic()
+        timed += match.measure(time.monotonic() + left / (len(tasks) - number), _say)
+        notes, dropped = notes + match.notes, dropped + match.dropped
+        report = Report(
+            rows=tuple(with_ratios([row for row, _ in timed])),
+            timing=tuple(timing for _, timing in timed),
+            default_precision=precision,
+            cuda=device.type == "cuda",
+            command=command,
+            date=f"{datetime.now(UTC):%Y-%m-%d}",
+            machine=_machine(device),
+            versions=_versions(),
+            notes=tuple(dict.fromkeys(notes)),
+            dropped=tuple(dropped),
+        )
+        write_atomically(folder / "speed.csv", csv_text(report.rows).encode())
+        write_atomically(folder / "speed.md", markdown(report).encode())
+        write_atomically(folder / "speed.png", render(draw(report), "png"))
+    return folder
+
+
+def _say(line: str) -> None:
+    print(f"{time.monotonic() - BEGAN:4.0f} s  {line}", flush=True)
+
+
+def _method(options: Options, backend: str) -> list[str]:
+    room = ", ".join(
+        f"{(2 * task.observation_size + task.action_size + 2) * 4 * 1e6 / 2**20:.0f} MiB ({name})"
+        for name, task in TASKS.items()
+        if name in options.tasks
+    )
+    return [
+        f"Every contestant has a process of its own, warmed up, with {Spec.stored:,} transitions in "
+        "replay. They work in turns, one at a time, there and back through the list; a row is the median of its repeats, and "
+        '"Timed" gives the repeats, the fewest steps in one, and the range.',
+        "`aihf_control` is what a method calls for a round: reset, act, step, store, sample, update. Each "
+        "call draws the random numbers of 100 updates, so repeats under 100 steps understate it by a few "
+        "percent.",
+        "`sb3 one process per core` is as many independent processes as aihf_control has threads, with one "
+        "thread each, started together, their rates added; × SB3 is against that row.",
+        "The limit is the measured rate of `torch.bmm` at the update's shapes (2 networks a seed, batch × "
+        "hidden × hidden, in that row's precision), divided by the counted floating-point operations of an "
+        "update. Environments, sampling and everything elementwise would have to be free to reach it.",
+        "Peak memory is what the process added to its start, on a GPU what PyTorch allocated there. Replay "
+        f"has room for 20,000 transitions a seed; a full million takes {room} more a seed.",
+        f"aihf_control's environments: {backend}.",
+    ]
+
+
+def _machine(device: torch.device) -> str:
+    name = platform.processor() or platform.machine()
+    flags = ""
+    with suppress(OSError):
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+        facts = dict(re.split(r"\s*:\s*", line, maxsplit=1) for line in reversed(lines) if ":" in line)
+        name = facts.get("model name", name)
+        flags = ", AVX512-BF16" if "avx512_bf16" in facts.get("flags", "") else ""
+    cores = torch.get_num_threads()
+    processor = f"{name}, {cores} core{'s' if cores > 1 else ''}{flags}"
+    return f"{describe_device(device)}, {processor}" if device.type == "cuda" else processor
+
+
+def _versions() -> str:
+    known = versions()
+    for name in ("sbx-rl", "envpool"):
+        with suppress(PackageNotFoundError):
+            known[name] = version(name)
+    return ", ".join(f"{name} {number}" for name, number in known.items() if name != "minari")
+
+
+def main() -> int:
+    """The command line; exits with 2 after a wrong value."""
+    options = tyro.cli(Options, prog="python -m benchmarks.speed")
+    command = os.environ.get("AIHF_COMMAND") or shlex.join(
+        ["python", "-m", "benchmarks.speed", *sys.argv[1:]]
+    )
+    try:
+        folder = measure(options, command)
+    except (InvalidChoice, Failed, OSError) as error:
+        print(f"speed: {error}", file=sys.stderr)
+        return 2
+    print((folder / "speed.md").read_text())
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
