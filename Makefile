@@ -9,6 +9,7 @@ Targets
   bench     train the methods over several seeds and write the figure and the table to results/
   data      build a task's datasets in data/minari/ from its committed policies
   figure5   redraw the figure from the committed results
+  speed     measure this machine's training speed against Stable-Baselines3; ten minutes
   test      fast tests
   test-all  every test, the slow ones too
   lint      ruff and mypy
@@ -23,7 +24,9 @@ Variables of bench (ENV also of data)
   SEEDS        preset's   SEEDS=0-4          learner seeds, as 0-4 or 0,3,7; each method's run as a batch
   STEPS        preset's   STEPS=50000        SAC steps a seed
   STUDY        preset's   STUDY=noisy        name of the results' folder, for settings of your own
-  DEVICE       auto       DEVICE=cpu         auto, cpu or cuda
+  DEVICE       auto       DEVICE=cpu         auto, cpu or cuda (also of speed)
+  PRECISION    auto       PRECISION=float32  of the updates' products: float32, bfloat16 or auto
+  ENVIRONMENTS auto       ENVIRONMENTS=workers  serial, workers (processes), envpool (the extra `fast`) or auto
   DEMO_MIX     0          DEMO_MIX=0.25      share of demonstrations from a lower tier, 0 to 1
   DEMO_NOISE   0          DEMO_NOISE=0.1     action noise in the demonstrations, 0 to 1
   LABEL_ERROR  0          LABEL_ERROR=0.1    share of preference labels that are wrong, 0 to 1
@@ -36,9 +39,9 @@ Variables of setup
 endef
 
 .DEFAULT_GOAL := help
-.PHONY: help setup bench data figure5 test test-all lint format clean
+.PHONY: help setup bench data figure5 speed test test-all lint format clean
 
-BENCH_VARIABLES := ENV PRESET METHODS SEEDS STEPS STUDY DEVICE DEMO_MIX DEMO_NOISE LABEL_ERROR
+BENCH_VARIABLES := ENV PRESET METHODS SEEDS STEPS STUDY DEVICE PRECISION ENVIRONMENTS DEMO_MIX DEMO_NOISE LABEL_ERROR
 VARIABLES := $(BENCH_VARIABLES) TENSORBOARD PYTHON TORCH_INDEX
 
 # A misspelt variable would otherwise be ignored, and half an hour spent on the defaults.
@@ -55,7 +58,7 @@ export $(VARIABLES)
 
 # Before anything is installed or written: one line for the first wrong value.
 quoted = '$(subst ','\'',$1)'
-ifneq ($(filter bench data,$(MAKECMDGOALS)),)
+ifneq ($(filter bench data speed,$(MAKECMDGOALS)),)
   ifeq ($(shell command -v $(call quoted,$(PYTHON))),)
     $(error PYTHON=$(PYTHON) was not found: install Python 3.11 or newer, or name it with PYTHON=)
   endif
@@ -107,6 +110,7 @@ $(STAMP)-tensorboard: $(STAMP)
 option = $(if $($2),$1 "$$$2")
 BENCH_OPTIONS = $(strip --task "$$ENV" $(call option,--preset,PRESET) $(call option,--methods,METHODS) \
   $(call option,--seeds,SEEDS) $(call option,--steps,STEPS) $(call option,--study,STUDY) $(call option,--device,DEVICE) \
+  $(call option,--precision,PRECISION) $(call option,--environments,ENVIRONMENTS) \
   $(call option,--feedback.demo-mix,DEMO_MIX) $(call option,--feedback.demo-noise,DEMO_NOISE) \
   $(call option,--feedback.teacher.mistake,LABEL_ERROR) $(if $(filter 1,$(TENSORBOARD)),--tensorboard))
 
@@ -121,6 +125,9 @@ data: $(STAMP)
 
 figure5: $(STAMP)
 	@.venv/bin/python -m benchmarks.figure5
+
+speed: $(STAMP)
+	@.venv/bin/python -m benchmarks.speed $(call option,--device,DEVICE)
 
 test: $(STAMP)
 	@.venv/bin/python -m pytest -q

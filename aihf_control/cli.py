@@ -11,16 +11,14 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Annotated
 
-import torch
 import tyro
 
 from aihf_control import choices
 from aihf_control.choices import InvalidChoice, choose
-from aihf_control.environments import choose_backend
-from aihf_control.experiment import Study, run_study, train_policies
+from aihf_control.experiment import Study, on_device, run_study, train_policies
 from aihf_control.feedback import FeedbackConfig
 from aihf_control.locks import Locked
-from aihf_control.machine import choose_device, choose_precision
+from aihf_control.machine import choose_device
 from aihf_control.methods.settings import Settings
 from aihf_control.preparation import FeedbackSource, Folders, build_data, make_feedback
 from aihf_control.presets import PRESETS
@@ -38,12 +36,6 @@ def _say(line: str) -> None:
 
 def _task(name: str) -> Task:
     return TASKS[choose("ENV", name, TASKS)]
-
-
-def _on_device(settings: Settings, device: torch.device, precision: str, environments: str) -> Settings:
-    """The settings with what `auto` means on this device."""
-    sac = replace(settings.sac, precision=choose_precision(precision, device))
-    return replace(settings, sac=sac, environments=choose_backend(environments, device.type))
 
 
 def _command() -> str:
@@ -90,7 +82,7 @@ class Bench:
         methods = choices.parse_methods(self.methods) if self.methods else preset.methods
         seeds = choices.parse_seeds(self.seeds) if self.seeds else preset.seeds
         device = choose_device(choose("DEVICE", self.device, choices.DEVICES))
-        settings = _on_device(self.settings, device, self.precision, self.environments)
+        settings = on_device(self.settings, device, self.precision, self.environments)
         settings = replace(settings, steps=self.steps) if self.steps else settings
         folders, name = Folders(self.root), choices.parse_study(self.study or preset.study)
         source = FeedbackSource(self.demonstrations, self.preferences or None, self.feedback)

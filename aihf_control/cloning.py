@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
+from aihf_control.graphs import repeat
 from aihf_control.networks import SquashedGaussianActor
 from aihf_control.optimisers import Adam
 from aihf_control.randomness import SeedStreams
@@ -32,15 +33,26 @@ def cloning_loss(
 
 
 def clone(
-    actor: SquashedGaussianActor, demonstrations: StepTable, config: CloningConfig, seeds: Sequence[int]
+    actor: SquashedGaussianActor,
+    demonstrations: StepTable,
+    config: CloningConfig,
+    seeds: Sequence[int],
+    *,
+    cuda_graphs: bool = True,
 ) -> Metrics:
     """Fit `actor` in place, each seed on its own minibatches; the metrics are the last batch's."""
-    optimiser = Adam(actor.body.flat, config.learning_rate)
-    streams = SeedStreams(seeds, "cloning", device=actor.body.flat.device)
+    weights = actor.body.flat
+    optimiser = Adam(weights, config.learning_rate)
+    streams = SeedStreams(seeds, "cloning", device=weights.device)
     indices = streams.indices(config.steps, config.batch_size, len(demonstrations))
-    metrics: Metrics = {}
-    for step in range(config.steps):
-        batch = demonstrations.rows(indices[step])
+
+    def step(position: Tensor) -> Metrics:
+        batch = demonstrations.rows(indices.index_select(0, position)[0])
         loss, metrics = cloning_loss(actor, batch.observations, batch.actions)
         optimiser.descend(loss)
-    return metrics
+        return metrics
+
+    def state() -> list[Tensor]:
+        return [weights.detach(), *optimiser.tensors().values()]
+
+    return repeat(step, config.steps, state, weights.device, enabled=cuda_graphs)

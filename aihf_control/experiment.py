@@ -12,6 +12,7 @@ import torch
 
 from aihf_control import machine, policies
 from aihf_control.batch import BatchRun, Observer
+from aihf_control.environments import choose_backend
 from aihf_control.locks import SeedLock
 from aihf_control.methods import METHODS, Context
 from aihf_control.methods.settings import Settings
@@ -49,10 +50,17 @@ class Study:
     command: str
 
 
+def on_device(settings: Settings, device: torch.device, precision: str, environments: str) -> Settings:
+    """The settings with what `auto` means on this device."""
+    sac = replace(settings.sac, precision=machine.choose_precision(precision, device))
+    return replace(settings, sac=sac, environments=choose_backend(environments, device.type))
+
+
 def run_study(
     study: Study, feedback: Feedback | None, folders: Folders, say: Say, observer: Observer | None = None
 ) -> None:
     """Train every method's seeds that are not finished yet; a finished one is left as it is."""
+    _check_alike(study, folders)
     reference = policies.references(study.task, folders.policies(study.task))
     config = {
         "study": study.name,
@@ -76,6 +84,20 @@ def run_study(
         context = Context(study.task, study.seeds, study.settings, tables, study.device)
         for seeds in _batches(paths, own, study.seeds, say):
             _run_batch(paths, replace(context, seeds=seeds), own, observer)
+
+
+def _check_alike(study: Study, folders: Folders) -> None:
+    """What is compared is trained in the same arithmetic and on the same simulator."""
+    ours = {"precision": study.settings.sac.precision, "environments": study.settings.environments}
+    for path in sorted((folders.runs / study.name / study.task.name).glob("*/seed_*")):
+        settings = (read_config(path) or {}).get("settings", {})
+        theirs = settings | {"precision": settings.get("sac", {}).get("precision")}
+        for name, value in ours.items():
+            if theirs.get(name) not in (None, value):
+                raise InvalidData(
+                    f"{path} was trained with {name} {theirs[name]}, this command would use {value}: a "
+                    f"study has one; use {name.upper()}={theirs[name]}, or another --study (STUDY=name)"
+                )
 
 
 def _settings_of(method: str, settings: Settings) -> dict[str, Any]:
@@ -144,6 +166,7 @@ def train_policies(
     if min(seeds) < policies.FIRST_TRAINING_SEED:
         raise InvalidData(f"SEEDS: {min(seeds)} may be reported; train data on seeds from 1000 up")
     settings = replace(Settings(steps=steps), sac=SACConfig(batch_size=TRAINING_BATCH))
+    settings = on_device(settings, device, "float32", "auto")
     study = Study("data", "data", task, ("oracle",), seeds, settings, device, command)
     run_study(study, None, folders, say, observer=_snapshot)
     paths = RunPaths(folders.runs, study.name, task.name, "oracle")

@@ -48,6 +48,30 @@ class Graphed:
             self._metrics = self._step()
 
 
+def repeat(
+    step: Callable[[Tensor], dict[str, Tensor]],
+    count: int,
+    state: Callable[[], Iterable[Tensor]],
+    device: torch.device,
+    *,
+    enabled: bool = True,
+) -> dict[str, Tensor]:
+    """`step(position)` for the positions 0 to `count` − 1, each a tensor (1,) on the device: how the
+    offline phases run. Returns the last step's metrics."""
+    position = torch.zeros(1, dtype=torch.int64, device=device)
+
+    def advance() -> dict[str, Tensor]:
+        metrics = step(position)
+        position.add_(1)
+        return metrics
+
+    graphed = Graphed(advance, lambda: (*state(), position), device, enabled=enabled)
+    metrics: dict[str, Tensor] = {}
+    for _ in range(count):
+        metrics = graphed()
+    return metrics
+
+
 def rehearse(step: Callable[[], object], state: Iterable[Tensor]) -> None:
     """Call `step` a few times beside the main stream, and put `state` back to what it was."""
     live = list(state)

@@ -14,7 +14,13 @@ class Adam(torch.optim.Adam):
     """
 
     def __init__(self, parameter: nn.Parameter, learning_rate: float, weight_decay: float = 0.0) -> None:
-        super().__init__([parameter], lr=learning_rate, weight_decay=weight_decay, fused=True)
+        super().__init__(
+            [parameter],
+            lr=learning_rate,
+            weight_decay=weight_decay,
+            fused=True,
+            capturable=parameter.is_cuda,  # its step count stays on the device, as a CUDA graph needs
+        )
         self.state[parameter] = {
             "step": torch.zeros((), device=parameter.device),
             "exp_avg": torch.zeros_like(parameter),

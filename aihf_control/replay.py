@@ -51,7 +51,7 @@ class ReplayBuffer:
         """Append one step of every seed: (S, O), (S, A), (S,), (S, O), (S,)."""
         columns = (observations, next_observations, actions, rewards[:, None], masks[:, None])
         row = torch.from_numpy(np.concatenate(columns, axis=1, dtype=np.float32))
-        self.extend(row.unsqueeze(1))
+        self.extend(row.to(self.rows.device).unsqueeze(1))
 
     def extend(self, rows: Tensor) -> None:
         """Append packed rows (S, n, width) of n steps, oldest first."""

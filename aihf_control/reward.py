@@ -14,6 +14,7 @@ import torch
 import torch.nn.functional as functional
 from torch import Tensor, nn
 
+from aihf_control.graphs import repeat
 from aihf_control.networks import SeedMLP
 from aihf_control.optimisers import Adam
 from aihf_control.randomness import SeedStreams
@@ -137,17 +138,22 @@ class RewardLearner:
         steps = batch.preferred.steps
         return loss, metrics, self.model.inputs(steps.observations, steps.actions)
 
-    def fit_preferences(self, pairs: PairTable, steps: int, round: int = 0) -> Metrics:
+    def fit_preferences(
+        self, pairs: PairTable, steps: int, round: int = 0, *, cuda_graphs: bool = True
+    ) -> Metrics:
         """`steps` Adam steps on L2 and the penalties alone: RLHF's reward."""
-        streams = SeedStreams(self.seeds, "reward fit", round, self.model.observation_mean.device)
+        device = self.model.observation_mean.device
+        streams = SeedStreams(self.seeds, "reward fit", round, device)
         indices = streams.indices(steps, self.config.pairs_per_step, len(pairs))
-        metrics: Metrics = {}
-        for step in range(steps):
-            loss, metrics, inputs = self.preference_term(pairs.pairs(indices[step]))
+
+        def step(position: Tensor) -> Metrics:
+            batch = pairs.pairs(indices.index_select(0, position)[0])
+            loss, metrics, inputs = self.preference_term(batch)
             penalty, more = penalties(self.model, inputs[:, : self.config.rows_per_step], self.config)
             self.optimiser.descend(loss + penalty)
-            metrics |= more
-        return metrics
+            return metrics | more
+
+        return repeat(step, steps, lambda: self.tensors().values(), device, enabled=cuda_graphs)
 
     def tensors(self) -> dict[str, Tensor]:
         """The live state, by name."""

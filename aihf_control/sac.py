@@ -106,7 +106,9 @@ class SAC:
         device: torch.device | str = "cpu",
     ) -> None:
         self.config, self.seeds, self.device = config, tuple(seeds), torch.device(device)
-        self.actor = SquashedGaussianActor(len(seeds), observations, actions, config.hidden, config.arithmetic)
+        self.actor = SquashedGaussianActor(
+            len(seeds), observations, actions, config.hidden, config.arithmetic
+        )
         self.critic = TwinCritic(len(seeds), observations, actions, config.hidden, config.arithmetic)
         self.actor.body.initialise(SeedStreams(seeds, "actor"))
         self.critic.body.initialise(SeedStreams(seeds, "critic"))

@@ -13,6 +13,7 @@ import re
 import shlex
 import sys
 import time
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -89,22 +90,34 @@ def measure(options: Options, command: str) -> Path:
         left = BEGAN + 60 * USED * options.minutes - time.monotonic()
         timed += match.measure(time.monotonic() + left / (len(tasks) - number), _say)
         notes, dropped = notes + match.notes, dropped + match.dropped
-        report = Report(
-            rows=tuple(with_ratios([row for row, _ in timed])),
-            timing=tuple(timing for _, timing in timed),
-            default_precision=precision,
-            cuda=device.type == "cuda",
-            command=command,
-            date=f"{datetime.now(UTC):%Y-%m-%d}",
-            machine=_machine(device),
-            versions=_versions(),
-            notes=tuple(dict.fromkeys(notes)),
-            dropped=tuple(dropped),
-        )
-        write_atomically(folder / "speed.csv", csv_text(report.rows).encode())
-        write_atomically(folder / "speed.md", markdown(report).encode())
-        write_atomically(folder / "speed.png", render(draw(report), "png"))
+        _write(folder, timed, precision, device, command, notes, dropped)
     return folder
+
+
+def _write(
+    folder: Path,
+    timed: Sequence[tuple[Row, str]],
+    precision: str,
+    device: torch.device,
+    command: str,
+    notes: Sequence[str],
+    dropped: Sequence[str],
+) -> None:
+    report = Report(
+        rows=tuple(with_ratios([row for row, _ in timed])),
+        timing=tuple(timing for _, timing in timed),
+        default_precision=precision,
+        cuda=device.type == "cuda",
+        command=command,
+        date=f"{datetime.now(UTC):%Y-%m-%d}",
+        machine=_machine(device),
+        versions=_versions(),
+        notes=tuple(dict.fromkeys(notes)),
+        dropped=tuple(dropped),
+    )
+    write_atomically(folder / "speed.csv", csv_text(report.rows).encode())
+    write_atomically(folder / "speed.md", markdown(report).encode())
+    write_atomically(folder / "speed.png", render(draw(report), "png"))
 
 
 def _say(line: str) -> None:
@@ -119,8 +132,8 @@ def _method(options: Options, backend: str) -> list[str]:
     )
     return [
         f"Every contestant has a process of its own, warmed up, with {Spec.stored:,} transitions in "
-        "replay. They work in turns, one at a time, there and back through the list; a row is the median of its repeats, and "
-        '"Timed" gives the repeats, the fewest steps in one, and the range.',
+        "replay. They work in turns, one at a time, there and back through the list; a row is the median of "
+        'its repeats, and "Timed" gives the repeats, the fewest steps in one, and the range.',
         "`aihf_control` is what a method calls for a round: reset, act, step, store, sample, update. Each "
         "call draws the random numbers of 100 updates, so repeats under 100 steps understate it by a few "
         "percent.",

@@ -22,6 +22,7 @@ from aihf_control.tasks import TASKS, Task
 from aihf_control.updates import UPDATES_PER_DRAW
 
 REPLAY_STEPS = 20_000  # room in every replay memory: an update's cost does not depend on it
+IMPORTED_FIRST = ("stable_baselines3", "tyro", "benchmarks.speed_match", "benchmarks.speed_plot")
 PATIENCE = 180.0  # seconds after which a process that does not answer is given up
 
 
@@ -212,7 +213,7 @@ class Contestant:
         # forked from a server that has imported everything and computed nothing: quick, and
         # memory counts from the same point for all
         context = multiprocessing.get_context("forkserver")
-        context.set_forkserver_preload(["stable_baselines3", "benchmarks.speed"])
+        context.set_forkserver_preload(list(IMPORTED_FIRST))
         self.spec, self._links, self._processes = specs[0], [], []
         for spec in specs:
             ours, theirs = context.Pipe()

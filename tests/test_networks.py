@@ -8,7 +8,14 @@ from torch import Tensor, nn
 from torch.distributions import Independent, Normal, TransformedDistribution
 from torch.distributions.transforms import TanhTransform
 
-from aihf_control.networks import ACTION_EDGE, SeedMLP, SquashedGaussianActor, TwinCritic, _FlatMLP, _Workspace
+from aihf_control.networks import (
+    ACTION_EDGE,
+    SeedMLP,
+    SquashedGaussianActor,
+    TwinCritic,
+    _FlatMLP,
+    _Workspace,
+)
 from aihf_control.randomness import SeedStreams
 
 MEMBERS, SIZES, BATCH = 3, (4, 6, 5, 2), 7

@@ -33,7 +33,13 @@ class BC:
     def start(self) -> Metrics:
         """Clone the demonstrations."""
         context = self.context
-        return clone(self.actor, context.feedback.demonstrated.steps, context.settings.cloning, context.seeds)
+        return clone(
+            self.actor,
+            context.feedback.demonstrated.steps,
+            context.settings.cloning,
+            context.seeds,
+            cuda_graphs=context.settings.cuda_graphs,
+        )
 
     def run_round(self, round: int, steps: int) -> Metrics:
         """There are no rounds."""

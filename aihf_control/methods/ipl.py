@@ -8,11 +8,13 @@ from __future__ import annotations
 
 import copy
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 from torch import Tensor
 
 from aihf_control.cloning import clone
+from aihf_control.graphs import Graphed
 from aihf_control.methods.method import Context
 from aihf_control.networks import SeedMLP, SquashedGaussianActor, TwinCritic
 from aihf_control.optimisers import Adam, prefixed
@@ -108,28 +110,54 @@ class IPL:
             context.feedback.pairs.steps, context.feedback.demonstrated.steps
         )
 
+        places = (UPDATES_PER_DRAW, len(seeds))
+        whole = partial(torch.zeros, dtype=torch.int64, device=context.device)
+        self._pairs = whole(*places, self.config.pairs_per_update)
+        self._rows = whole(*places, self.config.transitions_per_update)
+        self._position = whole(1)
+        self._update_drawn = Graphed(
+            self._update_at_position,
+            lambda: self.tensors().values(),
+            context.device,
+            enabled=context.settings.cuda_graphs,
+        )
+
     def start(self) -> Metrics:
         """Clone the demonstrations."""
         context = self.context
-        return clone(self.actor, context.feedback.demonstrated.steps, context.settings.cloning, context.seeds)
+        return clone(
+            self.actor,
+            context.feedback.demonstrated.steps,
+            context.settings.cloning,
+            context.seeds,
+            cuda_graphs=context.settings.cuda_graphs,
+        )
 
     def run_round(self, round: int, steps: int) -> Metrics:
         """`steps` updates of value, critic and policy."""
         streams = [
             SeedStreams(self.context.seeds, p, round, self.context.device) for p in ("pairs", "transitions")
         ]
-        pairs, metrics = self.context.feedback.pairs, Metrics()
+        metrics: Metrics = {}
         for step in range(steps):
-            index = step % UPDATES_PER_DRAW
-            if index == 0:
-                chosen = streams[0].indices(UPDATES_PER_DRAW, self.config.pairs_per_update, len(pairs))
-                rows = streams[1].indices(
-                    UPDATES_PER_DRAW, self.config.transitions_per_update, len(self._transitions)
-                )
+            if step % UPDATES_PER_DRAW == 0:
+                self._draw(*streams)
                 self.context.tick(min(UPDATES_PER_DRAW, steps - step))
-            batch = OfflineBatch.join(pairs.pairs(chosen[index]), self._transitions.rows(rows[index]))
-            metrics = self.update(batch)
-        return metrics
+            self._position.fill_(step % UPDATES_PER_DRAW)
+            metrics = self._update_drawn()
+        return {name: values.clone() for name, values in metrics.items()}
+
+    def _draw(self, pairs: SeedStreams, transitions: SeedStreams) -> None:
+        """Rows of the next updates, into the places that their CUDA graph reads."""
+        config, table = self.config, self.context.feedback.pairs
+        self._pairs.copy_(pairs.indices(UPDATES_PER_DRAW, config.pairs_per_update, len(table)))
+        rows = transitions.indices(UPDATES_PER_DRAW, config.transitions_per_update, len(self._transitions))
+        self._rows.copy_(rows)
+
+    def _update_at_position(self) -> Metrics:
+        chosen, rows = (table.index_select(0, self._position)[0] for table in (self._pairs, self._rows))
+        pairs = self.context.feedback.pairs.pairs(chosen)
+        return self.update(OfflineBatch.join(pairs, self._transitions.rows(rows)))
 
     def update(self, batch: OfflineBatch) -> Metrics:
         """One step of V, Q and policy, in this order, and one Polyak step."""

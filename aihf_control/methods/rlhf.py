@@ -23,8 +23,11 @@ class RLHF(SACMethod):
     def start(self) -> Metrics:
         """Clone the demonstrations, then fit the reward, which stays fixed from here on."""
         settings, feedback = self.context.settings, self.context.feedback
-        metrics = clone(self.actor, feedback.demonstrated.steps, settings.cloning, self.context.seeds)
-        return metrics | self.learner.fit_preferences(feedback.pairs, settings.rlhf.reward_steps)
+        graphs = settings.cuda_graphs
+        demonstrations, seeds = feedback.demonstrated.steps, self.context.seeds
+        metrics = clone(self.actor, demonstrations, settings.cloning, seeds, cuda_graphs=graphs)
+        reward_steps = settings.rlhf.reward_steps
+        return metrics | self.learner.fit_preferences(feedback.pairs, reward_steps, cuda_graphs=graphs)
 
     def run_round(self, round: int, steps: int) -> Metrics:
         """One round of SAC on the fixed reward; the first steps train the critic alone."""

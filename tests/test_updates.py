@@ -1,0 +1,156 @@
+"""A round's updates: what they draw, and that a CUDA graph could replay them."""
+
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+from torch.utils._python_dispatch import TorchDispatchMode
+
+from aihf_control.graphs import Graphed, rehearse, repeat
+from aihf_control.randomness import SeedStreams
+from aihf_control.replay import ReplayBuffer
+from aihf_control.sac import SAC, SACConfig
+from aihf_control.updates import UPDATES_PER_DRAW, Updates
+
+SEEDS, OBSERVATIONS, ACTIONS = (4, 9), 3, 2
+CPU = torch.device("cpu")
+
+
+def updates(
+    stored: int = 50,
+    capacity: int = 500,
+    precision: str = "float32",
+    device: torch.device = CPU,
+    *,
+    graphs: bool = True,
+) -> Updates:
+    config = SACConfig(hidden=(16, 16), batch_size=8, learning_rate=1e-2, precision=precision)
+    sac = SAC(config, SEEDS, OBSERVATIONS, ACTIONS, device)
+    replay = ReplayBuffer(len(SEEDS), capacity, OBSERVATIONS, ACTIONS, device)
+    rows = torch.randn(len(SEEDS), stored, replay.rows.shape[-1], generator=torch.Generator().manual_seed(0))
+    replay.extend(rows.to(device))
+    made = Updates(sac, replay, graphs=graphs)
+    made.begin_round(0)
+    made.draw()
+    return made
+
+
+def weights(made: Updates) -> list[Tensor]:
+    return [tensor.clone().cpu() for tensor in made.sac.tensors().values()]
+
+
+@pytest.mark.parametrize(("stored", "capacity"), [(50, 500), (450, 500), (500, 500)])
+def test_every_update_draws_from_all_that_is_stored_by_then(stored: int, capacity: int) -> None:
+    made = updates(stored, capacity)
+    for position, rows in enumerate(made._rows):
+        assert rows.min() >= 0 and rows.max() < min(stored + position, capacity)
+    assert made._rows[-50:].max() >= 0.98 * min(stored + UPDATES_PER_DRAW, capacity) - 1
+
+
+def test_the_largest_uniform_draws_the_last_row(monkeypatch: pytest.MonkeyPatch) -> None:
+    largest = torch.nextafter(torch.ones((), dtype=torch.float64), torch.zeros((), dtype=torch.float64))
+    made = updates(stored=1_000, capacity=1_000)
+    monkeypatch.setattr(SeedStreams, "uniform", lambda self, n, b, dtype: largest.expand(n, len(self), b))
+    made.draw()
+    assert made._rows.unique().tolist() == [999]
+
+
+def test_an_update_takes_the_rows_and_the_noise_of_its_position() -> None:
+    ours, by_hand = updates(), updates()
+    for position in (3, 0, 99):
+        ours.update(position, None)
+        batch = by_hand.replay.batch(by_hand._rows[position])
+        by_hand.sac.update(batch, by_hand._noise[position])
+    for a, b in zip(weights(ours), weights(by_hand), strict=True):
+        assert torch.equal(a, b)
+
+
+def test_the_reward_is_asked_anew_at_every_update() -> None:
+    made, asked = updates(), []
+
+    def reward(observations: Tensor, actions: Tensor) -> Tensor:
+        asked.append(observations)
+        return observations.sum(-1)
+
+    for position in range(3):
+        made.update(position, reward)
+    assert len(asked) == 3 and not torch.equal(asked[0], asked[1])
+
+
+class NoHostSync(TorchDispatchMode):
+    """Fails on any operation whose result the host would have to wait for."""
+
+    WAITING = ("_local_scalar_dense", "nonzero", "masked_select", "is_nonzero", "equal", "unique")
+
+    def __torch_dispatch__(
+        self, function: Any, types: Any, args: tuple = (), kwargs: dict | None = None
+    ) -> Any:
+        name = function.overloadpacket.__name__
+        assert not any(name.startswith(waiting) for waiting in self.WAITING), name
+        return function(*args, **(kwargs or {}))
+
+
+@pytest.mark.parametrize("critic_only", [False, True])
+def test_an_update_never_waits_for_the_device_and_its_state_stays_in_place(critic_only: bool) -> None:
+    made = updates()
+    made.update(0, None, critic_only=critic_only)
+    places = [tensor.data_ptr() for tensor in made.sac.tensors().values()]
+    with NoHostSync():
+        made.update(1, lambda observations, actions: actions.sum(-1), critic_only=critic_only)
+    assert places == [tensor.data_ptr() for tensor in made.sac.tensors().values()]
+
+
+def test_the_guard_against_waiting_sees_an_item() -> None:
+    with pytest.raises(AssertionError, match="_local_scalar_dense"), NoHostSync():
+        torch.ones(()).item()
+
+
+def test_rehearsing_leaves_no_trace() -> None:
+    made = updates()
+    before = weights(made)
+    rehearse(lambda: made.update(0, None), made.sac.tensors().values())
+    for a, b in zip(before, weights(made), strict=True):
+        assert torch.equal(a, b)
+
+
+def test_repeat_takes_the_positions_in_order() -> None:
+    squares, total = torch.arange(5.0).square(), torch.zeros(())
+
+    def step(position: Tensor) -> dict[str, Tensor]:
+        total.mul_(10).add_(squares.index_select(0, position)[0])
+        return {"total": total.clone()}
+
+    # ((((0·10 + 1)·10 + 4)·10 + 9)·10 + 16)
+    assert repeat(step, 5, lambda: [total], CPU)["total"].item() == 1506.0
+
+
+def test_on_a_cpu_a_graphed_step_is_only_called() -> None:
+    calls: Iterator[int] = iter(range(3))
+    step = Graphed(lambda: {"call": torch.tensor(next(calls))}, lambda: (), CPU)
+    assert [step()["call"].item() for _ in range(3)] == [0, 1, 2]
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
+def test_graph_and_eager_agree_over_200_updates(precision: str) -> None:
+    cuda = torch.device("cuda")
+
+    def reward(observations: Tensor, actions: Tensor) -> Tensor:
+        return actions.sum(-1) - observations.square().sum(-1)
+
+    def train(graphs: bool) -> tuple[list[Tensor], Tensor]:
+        made = updates(precision=precision, device=cuda, graphs=graphs)
+        metrics = {}
+        for index in range(200):
+            if index % UPDATES_PER_DRAW == 0:
+                made.draw()
+            metrics = made.update(index % UPDATES_PER_DRAW, reward, critic_only=index < 50)
+        return weights(made), metrics["critic_loss"].cpu()
+
+    (captured, loss), (eager, eager_loss) = train(graphs=True), train(graphs=False)
+    torch.testing.assert_close(loss, eager_loss, rtol=1e-4, atol=1e-4)
+    for a, b in zip(captured, eager, strict=True):
+        torch.testing.assert_close(a, b, rtol=1e-4, atol=1e-5)
