@@ -64,6 +64,13 @@ class BatchRun:
 
     def run(self) -> Record:
         """Everything that is left to do; afterwards the checkpoint is gone and the seeds are finished."""
+        try:
+            return self._run()
+        finally:
+            self.method.close()
+            self._roller.close()
+
+    def _run(self) -> Record:
         began = time.monotonic() - self._resume()
         settings, label = self.context.settings, f"{self.paths.task}/{self.paths.method}"
         self.progress = Progress(

@@ -74,12 +74,13 @@ class Roller:
             taken = self._envs.finish()
             lengths += alive
             played = alive[:, None]
-            seen = (np.where(played, current, 0), np.where(played, actions, 0), taken.rewards)
-            for column, values in zip(columns, seen, strict=True):
+            rows = (np.where(played, current, 0), np.where(played, actions, 0), taken.rewards)
+            for column, values in zip(columns, rows, strict=True):
                 column.append(values.astype(np.float32))
             current, alive = taken.final, alive & ~(taken.terminated | taken.truncated)
         stacked = (np.stack(column, axis=1) for column in columns)
-        return Rollouts(*(c.reshape(*shape, *c.shape[1:]) for c in stacked), lengths.reshape(shape))
+        observed, played_actions, rewards = (column.reshape(*shape, *column.shape[1:]) for column in stacked)
+        return Rollouts(observed, played_actions, rewards, lengths.reshape(shape))
 
     def faults(self) -> list[str | None]:
         """The first simulator fault of each seed, if any."""

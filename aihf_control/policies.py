@@ -59,7 +59,7 @@ def actor_policy(actor: SquashedGaussianActor) -> Policy:
         if deterministic:
             return actor.mode(batch)[0].numpy()
         noise = rng.standard_normal((1, len(observations), actor.actions), dtype=np.float32)
-        return actor.sample(batch, torch.from_numpy(noise))[0][0].numpy()
+        return actor.act(batch, torch.from_numpy(noise))[0].numpy()
 
     return act
 

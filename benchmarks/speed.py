@@ -27,8 +27,7 @@ from aihf_control.choices import DEVICES, InvalidChoice, choose
 from aihf_control.environments import choose_backend
 from aihf_control.figures import render
 from aihf_control.files import make_folder, write_atomically
-from aihf_control.machine import choose_device, describe_device, versions
-from aihf_control.sac import SACConfig
+from aihf_control.machine import choose_device, choose_precision, describe_device, versions
 from aihf_control.tasks import TASKS
 from benchmarks.speed_contestants import Failed, Spec
 from benchmarks.speed_match import Match
@@ -50,6 +49,8 @@ class Options:
     minutes: float = 10.0
     """For all tasks together; where they are short, the largest numbers of seeds are left out."""
     output: Path = Path(__file__).parents[1] / "results" / "speed"
+    precision: str = "auto"
+    """Of aihf_control's rows; at 8 seeds every other precision is measured too."""
     environments: str = "auto"
     """The backend that steps aihf_control's environments."""
     seeds: tuple[int, ...] = (1, 2, 4, 8, 10, 16, 32, 64, 128)
@@ -69,7 +70,7 @@ def measure(options: Options, command: str) -> Path:
     tasks = [TASKS[choose("tasks", name.strip(), TASKS)] for name in options.tasks.split(",")]
     device = choose_device(choose("device", options.device, DEVICES))
     backend = choose_backend(options.environments, device.type)
-    precision = SACConfig().precision
+    precision = choose_precision(options.precision, device)
     folder = options.output / slug(describe_device(device))
     make_folder(folder)
     seeds = [count for count in options.seeds if count != 10 or device.type == "cuda"]

@@ -171,6 +171,7 @@ def test_a_reset_forgets_a_step_that_nobody_finished(workers: WorkerEnvironments
         workers.reset([0, 1])
 
 
+@pytest.mark.filterwarnings("ignore:.*reward is a NaN")
 @pytest.mark.parametrize("kind", ["serial", "workers"])
 def test_faults_name_the_environment_that_broke(kind: str) -> None:
     envs = make_environments(HOPPER, 2, kind, fixed_horizon=False, autoreset=True)

@@ -197,7 +197,15 @@ def test_rates_add_up_over_processes_and_a_row_is_their_median() -> None:
 def test_a_tiny_run_writes_complete_rows(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(speed_match, "TRIAL_SECONDS", 0.05)
     options = Options(
-        "hopper", "cpu", minutes=0, output=tmp_path, seeds=(1, 2), batch=16, hidden=(16, 16), repeats=2
+        "hopper",
+        "cpu",
+        minutes=0,
+        output=tmp_path,
+        precision="float32",
+        seeds=(1, 2),
+        batch=16,
+        hidden=(16, 16),
+        repeats=2,
     )
     folder = measure(options, "make speed")
     assert folder == tmp_path / "cpu"

@@ -84,6 +84,11 @@ class AIHF(SACMethod):
         """The aligner's, then the rollouts'."""
         return [a or b for a, b in zip(super().faults(), self.roller.faults(), strict=True)]
 
+    def close(self) -> None:
+        """The aligner's environments, then the rollouts'."""
+        super().close()
+        self.roller.close()
+
 
 class _AgentSteps:
     """The policy's own steps, weighted as in `E_τ~π[Σ_t γ^t r]`."""

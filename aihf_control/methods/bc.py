@@ -63,3 +63,6 @@ class BC:
 
     def restore_rows(self, rows: Tensor) -> None:
         """No replay."""
+
+    def close(self) -> None:
+        """No environments."""

@@ -212,3 +212,6 @@ class IPL:
 
     def restore_rows(self, rows: Tensor) -> None:
         """No replay."""
+
+    def close(self) -> None:
+        """No environments."""

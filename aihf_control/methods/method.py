@@ -92,3 +92,7 @@ class Method(Protocol):
     def restore_rows(self, rows: Tensor) -> None:
         """Append checkpointed replay rows."""
         ...
+
+    def close(self) -> None:
+        """End its environments."""
+        ...

@@ -92,3 +92,7 @@ class SACMethod:
     def restore_rows(self, rows: Tensor) -> None:
         """Append checkpointed replay rows."""
         self.aligner.replay.extend(rows)
+
+    def close(self) -> None:
+        """End the environments."""
+        self.aligner.envs.close()
