@@ -15,6 +15,7 @@ import tyro
 
 from aihf_control import choices
 from aihf_control.choices import InvalidChoice, choose
+from aihf_control.environment_steps import BrokenEnvironments
 from aihf_control.experiment import Study, on_device, run_study, train_policies
 from aihf_control.feedback import FeedbackConfig
 from aihf_control.locks import Locked
@@ -28,6 +29,10 @@ from aihf_control.runs import InvalidRun
 from aihf_control.signals import REQUEUE_ME, Preempted, interruptible
 from aihf_control.tasks import TASKS, Task
 from aihf_control.types import InvalidData
+
+
+ERRORS = (InvalidChoice, InvalidData, InvalidResults, InvalidRun, Locked, BrokenEnvironments, OSError)
+"""What a user can mend: one line each, without a traceback."""
 
 
 def _say(line: str) -> None:
@@ -228,7 +233,7 @@ def main(arguments: list[str] | None = None) -> int:
     except KeyboardInterrupt:
         print("\naihf: interrupted: the same command goes on from the last round", file=sys.stderr)
         return 130
-    except (InvalidChoice, InvalidData, InvalidResults, InvalidRun, Locked, OSError) as error:
+    except ERRORS as error:
         print(f"aihf: {error}", file=sys.stderr)
         return 2
     return 0

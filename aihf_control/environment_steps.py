@@ -11,6 +11,10 @@ import numpy as np
 from aihf_control.tasks import Task, make_env
 
 
+class BrokenEnvironments(RuntimeError):
+    """Environments that cannot go on: a worker process failed or ended."""
+
+
 @dataclass(frozen=True)
 class Steps:
     """What N environments did in one step. The arrays are never written to again; where no episode

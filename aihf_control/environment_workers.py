@@ -21,7 +21,7 @@ from typing import IO
 import numpy as np
 
 from aihf_control.environment_server import FAILED, FAULTS, RESET, STEP, Block, Settings
-from aihf_control.environment_steps import Steps
+from aihf_control.environment_steps import BrokenEnvironments, Steps
 from aihf_control.signals import PREEMPTING
 from aihf_control.tasks import Task
 
@@ -36,7 +36,7 @@ _START = (
 class WorkerEnvironments:
     """N Gymnasium environments over worker processes, bit for bit those of `SerialEnvironments`.
 
-    Any error in a worker, or its death, raises `RuntimeError` with the environments it had and the
+    Any error in a worker, or its death, raises `BrokenEnvironments` with the environments it had and the
     error's text, and ends all of them.
     """
 
@@ -98,7 +98,7 @@ class WorkerEnvironments:
 
     def _command(self, command: bytes) -> None:
         if not self._workers:
-            raise RuntimeError("the worker processes of these environments have ended")
+            raise BrokenEnvironments("the worker processes of these environments have ended")
         for worker in self._workers:
             worker.send(command)
         self._awaited = True
@@ -106,7 +106,7 @@ class WorkerEnvironments:
     def _await(self) -> list[bytes]:
         """What each worker answers. Without all answers they are out of step, so an error ends them."""
         if not self._awaited:
-            raise RuntimeError("nothing was begun that could be finished")
+            raise BrokenEnvironments("nothing was begun that could be finished")
         try:
             answers = [worker.answer() for worker in self._workers]
         except BaseException:
@@ -155,14 +155,14 @@ class _Worker:
             self.connection.send_bytes(message)
 
     def answer(self) -> bytes:
-        """What follows `DONE` in the worker's answer, else its `RuntimeError`."""
+        """What follows `DONE` in the worker's answer, else `BrokenEnvironments`."""
         try:
             answer = self.connection.recv_bytes()
         except (EOFError, OSError):
             status = self.end()
-            raise RuntimeError(f"{self._name}: their worker process ended with status {status}") from None
+            raise BrokenEnvironments(f"{self._name}: their worker process ended with status {status}") from None
         if answer[:1] == FAILED:
-            raise RuntimeError(f"{self._name}: {answer[1:].decode()}")
+            raise BrokenEnvironments(f"{self._name}: {answer[1:].decode()}")
         return answer[1:]
 
     def end(self) -> int:

@@ -70,7 +70,7 @@ def run_study(
         "round_steps": study.settings.round_steps,
         "device": machine.describe_device(study.device),
         "threads": torch.get_num_threads(),
-        "versions": machine.versions(),
+        "versions": machine.versions(study.settings.environments),
         "feedback": _facts(feedback) if feedback else None,
         "references": asdict(reference) if reference else None,
         "command": study.command,

@@ -12,9 +12,10 @@ from aihf_control.choices import PRECISIONS, choose
 PACKAGES = ("torch", "numpy", "gymnasium", "mujoco", "stable-baselines3", "minari")
 
 
-def versions() -> dict[str, str]:
-    """Versions of Python and of the packages that shape the numbers."""
-    return {"python": platform.python_version()} | {name: version(name) for name in PACKAGES}
+def versions(environments: str = "serial") -> dict[str, str]:
+    """Versions of Python and of the packages that shape the numbers, by a study with this backend."""
+    packages = (*PACKAGES, "envpool") if environments == "envpool" else PACKAGES
+    return {"python": platform.python_version()} | {name: version(name) for name in packages}
 
 
 def choose_device(name: str) -> torch.device:

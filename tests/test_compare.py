@@ -22,8 +22,8 @@ def write_runs(folder: Path, finals: list[float], first_seed: int = 0) -> Path:
     for seed, final in enumerate(finals, first_seed):
         run = folder / f"seed_{seed}"
         run.mkdir(parents=True)
-        rows = "".join(f"{step},{final if step else 0.0}\n" for step in range(0, 60, 10))
-        (run / "progress.csv").write_text("step,return_mean\n" + rows)
+        rows = "".join(f"{step},{final if step else 0.0},0,0,{step}\n" for step in range(0, 60, 10))
+        (run / "progress.csv").write_text("step,return_mean,return_std,length_mean,environment_steps\n" + rows)
         (run / "config.json").write_text(json.dumps(CONFIG))
     return folder
 
@@ -38,7 +38,7 @@ def test_a_learner_that_wins_on_every_pair_of_seeds_has_probability_one(tmp_path
     new = write_runs(tmp_path / "new", [60, 70, 80, 90, 100])
     assert main(old, new, tmp_path / "out") == 0
     text = (tmp_path / "out" / "comparison.md").read_text()
-    name, before, after, better = row(text, "return at the last step")
+    _, before, after, better = row(text, "return at the last step")
     assert before.startswith("30 [") and after.startswith("80 [") and better == "1.00 [1.00, 1.00]"
     # a trapezoid from 0: the first of five equal parts has half the height
     assert row(text, "area under the curve")[1].startswith("27 [")
