@@ -58,6 +58,8 @@ class Options:
     batch: int = 256
     hidden: tuple[int, ...] = (256, 256)
     repeats: int = 5
+    stored: int = Spec.stored
+    """Transitions in every replay memory beforehand."""
 
 
 def slug(name: str) -> str:
@@ -85,6 +87,7 @@ def measure(options: Options, command: str) -> Path:
             precision=precision,
             batch=options.batch,
             hidden=options.hidden,
+            stored=options.stored,
             environments=backend,
         )
         match = Match(task, spec, seeds, options.repeats)
@@ -132,7 +135,7 @@ def _method(options: Options, backend: str) -> list[str]:
         if name in options.tasks
     )
     return [
-        f"Every contestant has a process of its own, warmed up, with {Spec.stored:,} transitions in "
+        f"Every contestant has a process of its own, warmed up, with {options.stored:,} transitions in "
         "replay. They work in turns, one at a time, there and back through the list; a row is the median of "
         'its repeats, and "Timed" gives the repeats, the fewest steps in one, and the range.',
         "`aihf_control` is what a method calls for a round: reset, act, step, store, sample, update. Each "

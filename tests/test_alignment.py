@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
+from pathlib import Path
 
 import gymnasium as gym
 import numpy as np
@@ -263,3 +264,21 @@ def test_guard_names_an_action_that_is_not_finite() -> None:
     env.step(np.array([0.0, np.nan, 0.0], np.float32))
     assert env.get_wrapper_attr("fault") == "the action is not finite"
     env.close()
+
+
+def resident_kib() -> int:
+    lines = Path("/proc/self/status").read_text().splitlines()
+    return int(next(line for line in lines if line.startswith("VmRSS")).split()[1])
+
+
+@pytest.mark.slow
+def test_memory_stays_level_over_rounds() -> None:
+    config = SACConfig(hidden=(32, 32), batch_size=32, learning_starts=100)
+    with aligner(config=config) as made:
+        made.replay.rows.fill_(0.0)  # its pages are there from the start
+        for round in range(4):
+            made.run(round, 500, 500 * round, Exploration(), None)
+        settled = resident_kib()
+        for round in range(4, 16):
+            made.run(round, 500, 500 * round, Exploration(), None)
+        assert resident_kib() - settled < 4_096  # 9 MiB more if the rounds kept their noise

@@ -23,7 +23,9 @@ def write_runs(folder: Path, finals: list[float], first_seed: int = 0) -> Path:
         run = folder / f"seed_{seed}"
         run.mkdir(parents=True)
         rows = "".join(f"{step},{final if step else 0.0},0,0,{step}\n" for step in range(0, 60, 10))
-        (run / "progress.csv").write_text("step,return_mean,return_std,length_mean,environment_steps\n" + rows)
+        (run / "progress.csv").write_text(
+            "step,return_mean,return_std,length_mean,environment_steps\n" + rows
+        )
         (run / "config.json").write_text(json.dumps(CONFIG))
     return folder
 

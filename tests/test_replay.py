@@ -68,3 +68,19 @@ def test_each_seed_is_read_at_its_own_rows() -> None:
     replay.extend(numbered(0, 10))
     rows = torch.tensor([[0, 1], [9, 5], [3, 3]])
     assert replay.batch(rows).rewards.tolist() == [[0, 1], [1009, 1005], [2003, 2003]]
+
+
+def test_sixty_four_seeds_of_a_million_halfcheetah_steps_fit_a_gpu() -> None:
+    replay = ReplayBuffer(64, 1_000_000, 17, 6, device="meta")
+    # two observations of 17, an action of 6, reward and mask, in float32: 10 GiB of a GPU's 80 or 140
+    assert replay.rows.nbytes == 64 * 1_000_000 * (2 * 17 + 6 + 2) * 4
+    held = [value for value in vars(replay).values() if isinstance(value, torch.Tensor)]
+    assert sum(tensor.nbytes for tensor in held) - replay.rows.nbytes < 1_000
+
+
+def test_the_ring_is_written_in_place() -> None:
+    replay = ReplayBuffer(SEEDS, 5, OBSERVATIONS, ACTIONS)
+    place = replay.rows.data_ptr()
+    for block in (3, 4, 12):
+        replay.extend(numbered(0, block))
+    assert replay.rows.data_ptr() == place

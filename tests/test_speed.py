@@ -206,6 +206,7 @@ def test_a_tiny_run_writes_complete_rows(tmp_path: Path, monkeypatch: pytest.Mon
         batch=16,
         hidden=(16, 16),
         repeats=2,
+        stored=64,
     )
     folder = measure(options, "make speed")
     assert folder == tmp_path / "cpu"

@@ -100,6 +100,27 @@ def test_other_settings_are_refused(tmp_path: Path) -> None:
     assert contents(tmp_path) == before
 
 
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"precision": "bfloat16"}, "trained with precision float32.*use PRECISION=float32"),
+        ({"environments": "workers"}, "trained with environments serial.*use ENVIRONMENTS=serial"),
+    ],
+)
+def test_what_is_compared_shares_precision_and_simulator(
+    tmp_path: Path, change: dict[str, str], message: str
+) -> None:
+    folders, settings = Folders(tmp_path), study(("bc",)).settings
+    run_study(study(("bc",)), toy.feedback(), folders, print)
+    if "precision" in change:
+        settings = replace(settings, sac=replace(settings.sac, precision=change["precision"]))
+    else:
+        settings = replace(settings, environments=change["environments"])
+    with pytest.raises(InvalidData, match=message):
+        run_study(replace(study(("oracle",)), settings=settings), toy.feedback(), folders, print)
+    assert not (tmp_path / "results/runs/test/toy/oracle").exists()
+
+
 def test_a_failed_seed_stays_in_the_records_and_harms_no_other(tmp_path: Path) -> None:
     def spoil(run: BatchRun, step: int) -> None:
         if step == 200:

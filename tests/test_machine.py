@@ -1,0 +1,34 @@
+"""What `auto` means on a device."""
+
+import pytest
+import torch
+
+from aihf_control import machine
+from aihf_control.choices import InvalidChoice
+
+CPU, CUDA = torch.device("cpu"), torch.device("cuda")
+
+
+@pytest.mark.parametrize(("native", "precision"), [(True, "bfloat16"), (False, "float32")])
+@pytest.mark.parametrize("device", [CPU, CUDA], ids=str)
+def test_precision_is_reduced_where_the_device_multiplies_it_natively(
+    monkeypatch: pytest.MonkeyPatch, device: torch.device, native: bool, precision: str
+) -> None:
+    monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda: native and device == CPU)
+    monkeypatch.setattr(
+        torch.cuda, "is_bf16_supported", lambda including_emulation: native and device == CUDA
+    )
+    assert machine.choose_precision("auto", device) == precision
+
+
+def test_a_precision_that_is_asked_for_is_kept_and_an_unknown_one_refused() -> None:
+    assert machine.choose_precision("float32", CUDA) == "float32"
+    assert machine.choose_precision("bfloat16", CPU) == "bfloat16"
+    with pytest.raises(InvalidChoice, match="did you mean bfloat16"):
+        machine.choose_precision("bfloat", CPU)
+
+
+def test_envpools_version_is_recorded_where_it_shapes_the_numbers(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(machine, "version", lambda name: f"version of {name}")
+    assert machine.versions("envpool")["envpool"] == "version of envpool"
+    assert "envpool" not in machine.versions("workers")
