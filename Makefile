@@ -126,6 +126,7 @@ data: $(STAMP)
 figure5: $(STAMP)
 	@.venv/bin/python -m benchmarks.figure5
 
+speed: export AIHF_COMMAND = $(strip make speed $(if $(DEVICE),DEVICE=$(DEVICE)))
 speed: $(STAMP)
 	@.venv/bin/python -m benchmarks.speed $(call option,--device,DEVICE)
 

@@ -139,8 +139,8 @@ def _method(options: Options, backend: str) -> list[str]:
         "replay. They work in turns, one at a time, there and back through the list; a row is the median of "
         'its repeats, and "Timed" gives the repeats, the fewest steps in one, and the range.',
         "`aihf_control` is what a method calls for a round: reset, act, step, store, sample, update. Each "
-        "call draws the random numbers of 100 updates, so repeats under 100 steps understate it by a few "
-        "percent.",
+        "call draws the random numbers of 100 updates, so repeats under 100 steps, of many seeds, "
+        "understate it by a few percent.",
         "`sb3 one process per core` is as many independent processes as aihf_control has threads, with one "
         "thread each, started together, their rates added; × SB3 is against that row.",
         "The limit is the measured rate of `torch.bmm` at the update's shapes (2 networks a seed, batch × "

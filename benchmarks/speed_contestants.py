@@ -117,7 +117,7 @@ class Ours:
     def _matmul(self) -> Callable[[int], None]:
         """The multiplication that an update consists of, and nothing else: 2·S members, hidden layer."""
         members, width = 2 * self.spec.seeds, max(self.spec.hidden)
-        dtype = ARITHMETIC[self.spec.precision]
+        dtype = ARITHMETIC[self.spec.precision] or torch.float32
         x = torch.randn(members, self.spec.batch, width, device=self.device).to(dtype)
         weight = torch.randn(members, width, width, device=self.device).to(dtype)
         out = torch.bmm(x, weight)

@@ -28,6 +28,7 @@ FEWEST_REPEATS = 3
 WARM_UP = (3, 10)  # steps: the first call builds what is built lazily, the second gives the pace
 IMPLEMENTATIONS = {"run": OURS, "update": UPDATE, "environments": ENVIRONMENTS, "matmul": LIMIT}
 LEAST_STEPS = {"run": 25, "update": 5, "environments": 25, "matmul": 5}  # of a repeat
+DRAW = 100  # steps for which a run draws random numbers at once: fewest for runs of few seeds
 SHARES = {"run": 1.0, "update": 0.4, "environments": 0.15, "matmul": 0.15}  # of a repeat's time
 TRIAL_SECONDS = 0.7  # a turn of SB3's variants, of which the fastest goes on
 SHORTEST_REPEAT, LONGEST_REPEAT = 0.2, 5.0  # seconds; below, the largest number of seeds is left out
@@ -73,7 +74,8 @@ class Series:
 
     def seconds(self, unit: float) -> float:
         """What a repeat takes if a run may take `unit` seconds."""
-        return max(SHARES[self.what] * unit, LEAST_STEPS[self.what] / self.pace)
+        whole = self.what == "run" and self.row.seeds <= REFERENCE
+        return max(SHARES[self.what] * unit, (DRAW if whole else LEAST_STEPS[self.what]) / self.pace)
 
     def finished(self) -> tuple[Row, str]:
         """The row, and how it was timed."""
