@@ -30,9 +30,9 @@ SMOKE = Settings(
 )
 
 QUICK = Settings(
-    steps=25_000,
+    steps=40_000,
     sac=SACConfig(batch_size=128),
-    ipl=IPLConfig(updates=10_000),
+    ipl=IPLConfig(updates=14_000),
 )
 
 PAPER = replace(Settings(steps=500_000), sac=SACConfig(random_steps=10_000))

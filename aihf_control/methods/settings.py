@@ -55,7 +55,7 @@ class IPLConfig:
 class Settings:
     """What all runs of a study share."""
 
-    steps: int = 25_000
+    steps: int = 40_000
     """SAC steps a seed: the horizontal axis."""
     round_steps: int = 5_000
     """SAC steps between reward updates, evaluations and checkpoints."""
