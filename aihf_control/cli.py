@@ -30,7 +30,6 @@ from aihf_control.signals import REQUEUE_ME, Preempted, interruptible
 from aihf_control.tasks import TASKS, Task
 from aihf_control.types import InvalidData
 
-
 ERRORS = (InvalidChoice, InvalidData, InvalidResults, InvalidRun, Locked, BrokenEnvironments, OSError)
 """What a user can mend: one line each, without a traceback."""
 

@@ -160,7 +160,9 @@ class _Worker:
             answer = self.connection.recv_bytes()
         except (EOFError, OSError):
             status = self.end()
-            raise BrokenEnvironments(f"{self._name}: their worker process ended with status {status}") from None
+            raise BrokenEnvironments(
+                f"{self._name}: their worker process ended with status {status}"
+            ) from None
         if answer[:1] == FAILED:
             raise BrokenEnvironments(f"{self._name}: {answer[1:].decode()}")
         return answer[1:]

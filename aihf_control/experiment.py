@@ -61,6 +61,7 @@ def run_study(
 ) -> None:
     """Train every method's seeds that are not finished yet; a finished one is left as it is."""
     _check_alike(study, folders)
+    machine.keep_freed_memory()
     reference = policies.references(study.task, folders.policies(study.task))
     config = {
         "study": study.name,

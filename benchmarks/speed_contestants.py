@@ -17,6 +17,7 @@ import numpy as np
 import torch
 
 from aihf_control.alignment import Aligner, Exploration
+from aihf_control.machine import keep_freed_memory
 from aihf_control.sac import ARITHMETIC, SACConfig
 from aihf_control.tasks import TASKS, Task
 from aihf_control.updates import UPDATES_PER_DRAW
@@ -167,6 +168,8 @@ def serve(connection: Connection, spec: Spec) -> None:
     """The process: answers `(what, steps)` with seconds, "memory" with MiB; a text tells why it cannot."""
     try:
         torch.set_num_threads(spec.threads)
+        if spec.library == "aihf_control":
+            keep_freed_memory()  # as a study does
         before, cuda = _private_memory(), spec.device.startswith("cuda")
         contestant = (Ours if spec.library == "aihf_control" else Baseline)(spec)
         connection.send(0.0)

@@ -1,5 +1,9 @@
 """What `auto` means on a device."""
 
+import ctypes
+import subprocess
+import sys
+
 import pytest
 import torch
 
@@ -32,3 +36,25 @@ def test_envpools_version_is_recorded_where_it_shapes_the_numbers(monkeypatch: p
     monkeypatch.setattr(machine, "version", lambda name: f"version of {name}")
     assert machine.versions("envpool")["envpool"] == "version of envpool"
     assert "envpool" not in machine.versions("workers")
+
+
+@pytest.mark.skipif(not hasattr(ctypes.CDLL(None), "mallopt"), reason="needs glibc")
+def test_memory_that_is_kept_is_not_fetched_from_the_kernel_again() -> None:
+    """Eight arrays of 64 MiB, one after the other: 16,384 pages each, of which the first fetches all."""
+    script = """
+import resource, sys
+import torch
+from aihf_control.machine import keep_freed_memory
+if sys.argv[1] == "keep":
+    keep_freed_memory()
+torch.ones(2**24)
+before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+for _ in range(8):
+    torch.ones(2**24)
+print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
+"""
+    faults = {
+        how: int(subprocess.run([sys.executable, "-c", script, how], capture_output=True, check=True).stdout)
+        for how in ("keep", "return")
+    }
+    assert faults["keep"] < 1_000 < 8 * 2**14 * 0.9 < faults["return"]
