@@ -5,7 +5,6 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from aihf_control.cloning import clone
 from aihf_control.methods.method import Context
 from aihf_control.networks import SquashedGaussianActor
 from aihf_control.randomness import SeedStreams
@@ -32,14 +31,7 @@ class BC:
 
     def start(self) -> Metrics:
         """Clone the demonstrations."""
-        context = self.context
-        return clone(
-            self.actor,
-            context.feedback.demonstrated.steps,
-            context.settings.cloning,
-            context.seeds,
-            cuda_graphs=context.settings.cuda_graphs,
-        )
+        return self.context.clone(self.actor)
 
     def run_round(self, round: int, steps: int) -> Metrics:
         """There are no rounds."""

@@ -13,7 +13,6 @@ from functools import partial
 import torch
 from torch import Tensor
 
-from aihf_control.cloning import clone
 from aihf_control.graphs import Graphed
 from aihf_control.methods.method import Context
 from aihf_control.networks import SeedMLP, SquashedGaussianActor, TwinCritic
@@ -124,14 +123,7 @@ class IPL:
 
     def start(self) -> Metrics:
         """Clone the demonstrations."""
-        context = self.context
-        return clone(
-            self.actor,
-            context.feedback.demonstrated.steps,
-            context.settings.cloning,
-            context.seeds,
-            cuda_graphs=context.settings.cuda_graphs,
-        )
+        return self.context.clone(self.actor)
 
     def run_round(self, round: int, steps: int) -> Metrics:
         """`steps` updates of value, critic and policy."""

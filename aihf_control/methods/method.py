@@ -9,6 +9,7 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
+from aihf_control.cloning import clone
 from aihf_control.methods.settings import Settings
 from aihf_control.networks import SquashedGaussianActor
 from aihf_control.replay import Batch
@@ -35,6 +36,11 @@ class Context:
         """The feedback, for methods that learn from it."""
         assert self.tables is not None, "this method needs feedback, and the study has none"
         return self.tables
+
+    def clone(self, actor: SquashedGaussianActor) -> Metrics:
+        """Fit `actor` to the demonstrations, in place: the start of several methods."""
+        settings, demonstrations = self.settings, self.feedback.demonstrated.steps
+        return clone(actor, demonstrations, settings.cloning, self.seeds, cuda_graphs=settings.cuda_graphs)
 
 
 class Method(Protocol):

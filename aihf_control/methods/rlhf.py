@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import replace
 
 from aihf_control.alignment import Exploration
-from aihf_control.cloning import clone
 from aihf_control.methods.method import Context
 from aihf_control.methods.sac_method import SACMethod
 from aihf_control.sac import Metrics
@@ -23,11 +22,9 @@ class RLHF(SACMethod):
     def start(self) -> Metrics:
         """Clone the demonstrations, then fit the reward, which stays fixed from here on."""
         settings, feedback = self.context.settings, self.context.feedback
-        graphs = settings.cuda_graphs
-        demonstrations, seeds = feedback.demonstrated.steps, self.context.seeds
-        metrics = clone(self.actor, demonstrations, settings.cloning, seeds, cuda_graphs=graphs)
-        reward_steps = settings.rlhf.reward_steps
-        return metrics | self.learner.fit_preferences(feedback.pairs, reward_steps, cuda_graphs=graphs)
+        return self.context.clone(self.actor) | self.learner.fit_preferences(
+            feedback.pairs, settings.rlhf.reward_steps, cuda_graphs=settings.cuda_graphs
+        )
 
     def run_round(self, round: int, steps: int) -> Metrics:
         """One round of SAC on the fixed reward; the first steps train the critic alone."""
