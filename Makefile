@@ -8,7 +8,7 @@ Targets
   setup     create .venv with the pinned packages; the targets below do so by themselves, once
   bench     train the methods over several seeds and write the figure and the table to results/
   data      build a task's datasets in data/minari/ from its committed policies
-  figure5   redraw the figure from the committed results
+  figure5   redraw the figures and tables from the committed results; needs no torch
   speed     measure this machine's training speed against Stable-Baselines3; ten minutes
   test      fast tests
   test-all  every test, the slow ones too
@@ -18,9 +18,12 @@ Targets
 
 Variables of bench (ENV also of data)
   Name         Default    Example            Meaning
-  ENV          hopper     ENV=hopper         task: hopper, halfcheetah or walker2d
+  ENV          hopper     ENV=walker2d       task: hopper, halfcheetah, walker2d; all: these three; swimmer and
+                                             ant once you trained their policies (`aihf data train`)
   PRESET       quick      PRESET=smoke       smoke (minutes), quick (half an hour) or paper (a GPU)
-  METHODS      preset's   METHODS=aihf,rlhf  any of aihf, rlhf, ipl, bc, irl, oracle
+  METHODS      preset's   METHODS=aihf,rlhf  any of aihf, rlhf, ipl, bc, irl, oracle, constant_plus,
+                                             constant_minus; your own as my_method.py:MyMethod, or as
+                                             name=my_method.py:MyMethod: docs/your_method.md
   SEEDS        preset's   SEEDS=0-4          learner seeds, as 0-4 or 0,3,7; each method's run as a batch
   STEPS        preset's   STEPS=50000        SAC steps a seed
   STUDY        preset's   STUDY=noisy        name of the results' folder, for settings of your own
@@ -32,6 +35,10 @@ Variables of bench (ENV also of data)
   LABEL_ERROR  0          LABEL_ERROR=0.1    share of preference labels that are wrong, 0 to 1
   TENSORBOARD  0          TENSORBOARD=1      1 also writes TensorBoard events
 
+Variable of figure5
+  RUNS         none       RUNS=results/runs/figure5  compare what this study has so far, finished or not
+  Without .venv a PYTHON that has matplotlib, numpy, pandas and scipy as in constraints.txt draws too.
+
 Variables of setup
   PYTHON       python3    PYTHON=python3.12  interpreter to make .venv with, 3.11 or newer
   TORCH_INDEX  none       TORCH_INDEX=URL    one more package index for pip. Linux without a GPU: with the
@@ -42,7 +49,7 @@ endef
 .PHONY: help setup bench data figure5 speed test test-all lint format clean
 
 BENCH_VARIABLES := ENV PRESET METHODS SEEDS STEPS STUDY DEVICE PRECISION ENVIRONMENTS DEMO_MIX DEMO_NOISE LABEL_ERROR
-VARIABLES := $(BENCH_VARIABLES) TENSORBOARD PYTHON TORCH_INDEX
+VARIABLES := $(BENCH_VARIABLES) TENSORBOARD RUNS PYTHON TORCH_INDEX
 
 # A misspelt variable would otherwise be ignored, and half an hour spent on the defaults.
 GIVEN := $(foreach v,$(.VARIABLES),$(if $(findstring command,$(origin $v)),$v))
@@ -56,13 +63,18 @@ override ENV := $(or $(ENV),hopper)
 override PYTHON := $(or $(PYTHON),python3)
 export $(VARIABLES)
 
+# A .venv that was moved or copied still runs the code of the place where it was made.
+STAMP := .venv/.stamp
+HERE := $(shell test "$$(cat $(STAMP) 2>/dev/null)" = "$$(pwd -P)" && test -x .venv/bin/python && echo yes)
+
 # Before anything is installed or written: one line for the first wrong value.
 quoted = '$(subst ','\'',$1)'
 ifneq ($(filter bench data speed,$(MAKECMDGOALS)),)
   ifeq ($(shell command -v $(call quoted,$(PYTHON))),)
     $(error PYTHON=$(PYTHON) was not found: install Python 3.11 or newer, or name it with PYTHON=)
   endif
-  WRONG := $(shell $(call quoted,$(PYTHON)) -B -m aihf_control.choices \
+  # by the environment's own Python once there is one: it sees the methods of other packages
+  WRONG := $(shell $(if $(HERE),.venv/bin/python,$(call quoted,$(PYTHON))) -B -m aihf_control.choices \
     $(foreach v,$(BENCH_VARIABLES),$(call quoted,$v=$($v))) 2>&1)
   $(if $(WRONG),$(error $(WRONG)))
   $(if $(filter-out 0 1,$(TENSORBOARD)),$(error TENSORBOARD=$(TENSORBOARD) is neither 0 nor 1))
@@ -71,7 +83,6 @@ endif
 help:
 	@$(info $(HELP)):
 
-STAMP := .venv/.stamp
 PIP_INSTALL = .venv/bin/python -m pip install -qq --disable-pip-version-check -c constraints.txt \
   $(if $(TORCH_INDEX),--extra-index-url "$$TORCH_INDEX")
 
@@ -88,8 +99,6 @@ endef
 setup: $(STAMP)
 	@:
 
-# A .venv that was moved or copied still runs the code of the place where it was made.
-HERE := $(shell test "$$(cat $(STAMP) 2>/dev/null)" = "$$(pwd -P)" && echo yes)
 $(if $(HERE),,$(eval .PHONY: $(STAMP)))
 
 # The stamp is written last, so an interrupted installation is started again.
@@ -123,8 +132,19 @@ bench: $(STAMP) $(if $(filter 1,$(TENSORBOARD)),$(STAMP)-tensorboard)
 data: $(STAMP)
 	@.venv/bin/aihf data build --task "$$ENV"
 
-figure5: $(STAMP)
-	@.venv/bin/python -m benchmarks.figure5
+# Drawing needs four packages alone: without .venv, a PYTHON that has them as pinned will do.
+define DRAWS
+$(shell $(call quoted,$(PYTHON)) -c 'import sys; from importlib.metadata import version; \
+pins = dict(line.strip().split("==") for line in open("constraints.txt") if line.count("==") == 1); \
+four = "matplotlib", "numpy", "pandas", "scipy"; \
+print("yes" * (sys.version_info >= (3, 11) and all(version(name) == pins[name] for name in four)))' 2>/dev/null)
+endef
+ifneq ($(filter figure5,$(MAKECMDGOALS)),)
+  DRAWER := $(if $(HERE),,$(if $(DRAWS),"$$PYTHON"))
+endif
+
+figure5: $(if $(DRAWER),,$(STAMP))
+	@$(or $(DRAWER),.venv/bin/python) -m benchmarks.figure5 $(call option,--runs,RUNS)
 
 speed: export AIHF_COMMAND = $(strip make speed $(if $(DEVICE),DEVICE=$(DEVICE)))
 speed: $(STAMP)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
@@ -13,7 +14,7 @@ from safetensors.torch import save
 from torch import Tensor
 
 from aihf_control.checkpoints import Checkpoint
-from aihf_control.diagnostics import preference_accuracy
+from aihf_control.diagnostics import RewardDiagnostics
 from aihf_control.evaluation import Roller
 from aihf_control.files import write_atomically
 from aihf_control.locks import SeedLock
@@ -61,6 +62,12 @@ class BatchRun:
             fixed_horizon=False,
             environments=context.settings.environments,
         )
+        self._diagnostics = self._reward_diagnostics() if self.method.learns_reward else None
+
+    def _reward_diagnostics(self) -> RewardDiagnostics:
+        context = self.context
+        discount = context.settings.sac.discount
+        return RewardDiagnostics(context.task, context.feedback, len(context.seeds), discount)
 
     def run(self) -> Record:
         """Everything that is left to do; afterwards the checkpoint is gone and the seeds are finished."""
@@ -130,21 +137,26 @@ class BatchRun:
         """One row a seed: of the deterministic policy in the standard environment, with diagnostics."""
         mode = self.method.actor.mode
         rollouts = self._roller.play(mode, "evaluation", self.record.rounds, self.context.device)
-        seeds = len(self.context.seeds)
         columns: dict[str, Tensor | np.ndarray] = {
             "return_mean": rollouts.returns.mean(1),
             "return_std": rollouts.returns.std(1),
             "length_mean": rollouts.lengths.mean(1),
             "environment_steps": self.method.environment_steps,
         }
-        if self.method.learns_reward:
-            pairs = self.context.feedback.held_out
-            columns["reward_accuracy"] = preference_accuracy(self.method.rewards, pairs, seeds)
-        columns |= metrics
-        values = {name: column.tolist() for name, column in columns.items()}
+        diagnosed: dict[str, Tensor] = {}
+        if self._diagnostics:
+            method = self.method
+            diagnosed = self._diagnostics.measure(method.rewards, method.reward_model, rollouts)
+        values = {name: column.tolist() for name, column in (columns | diagnosed | metrics).items()}
         return [
-            {"step": self.record.step} | {name: column[member] for name, column in values.items()}
-            for member in range(seeds)
+            {"step": self.record.step}
+            | {
+                name: column[member]
+                for name, column in values.items()
+                # undefined for this reward, as a correlation with a constant is: no fault, but no number
+                if not (name in diagnosed and math.isnan(column[member]))
+            }
+            for member in range(len(self.context.seeds))
         ]
 
     def _save(self, steps: int) -> None:

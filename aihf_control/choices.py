@@ -10,19 +10,39 @@ import difflib
 import re
 import sys
 from collections.abc import Iterable
+from dataclasses import dataclass
+from importlib.metadata import entry_points
+from pathlib import Path
 
 from aihf_control.tasks import TASKS
 
-METHODS = ("aihf", "rlhf", "ipl", "bc", "irl", "oracle")
+ALL_TASKS = ("hopper", "halfcheetah", "walker2d")
+"""What ENV=all stands for: the three panels of the paper's Figure 5."""
+
+METHODS = ("aihf", "rlhf", "ipl", "bc", "irl", "oracle", "constant_plus", "constant_minus")
 PRESETS = ("smoke", "quick", "paper")
 LARGEST_SEED = 1_000_000
 DEVICES = ("auto", "cpu", "cuda")
 PRECISIONS = ("auto", "float32", "bfloat16")
 BACKENDS = ("auto", "serial", "workers", "envpool")
 
+ENTRY_POINTS = "aihf_control.methods"
+"""The entry-point group in which other packages offer methods; a built-in's name stays the built-in's."""
+
+FOLDER_NAME = r"[A-Za-z0-9][A-Za-z0-9._-]*"
+
 
 class InvalidChoice(ValueError):
     """A name or number that the user gave is not one of the valid ones."""
+
+
+@dataclass(frozen=True)
+class ChosenMethod:
+    """One of METHODS: a known name, or the user's own with the file and the class in it."""
+
+    name: str
+    file: str = ""
+    attribute: str = ""
 
 
 def choose(variable: str, value: str, valid: Iterable[str]) -> str:
@@ -35,9 +55,72 @@ def choose(variable: str, value: str, valid: Iterable[str]) -> str:
     raise InvalidChoice(f"{variable}={value} is not known: {hint}Valid: {', '.join(names)}")
 
 
-def parse_methods(value: str) -> tuple[str, ...]:
-    """`"aihf,rlhf"` → `("aihf", "rlhf")`."""
-    return tuple(dict.fromkeys(choose("METHODS", name.strip(), METHODS) for name in value.split(",")))
+def parse_tasks(value: str) -> tuple[str, ...]:
+    """`"hopper"` → `("hopper",)`; `"all"` → `ALL_TASKS`."""
+    return ALL_TASKS if choose("ENV", value, [*TASKS, "all"]) == "all" else (value,)
+
+
+def parse_methods(value: str) -> tuple[ChosenMethod, ...]:
+    """`"aihf,my=path/my_method.py:MyMethod"` → each method once, in this order; files must exist."""
+    chosen: dict[str, ChosenMethod] = {}
+    for entry in map(str.strip, value.split(",")):
+        method = _own_method(entry) if _is_own(entry) else _known_method(entry)
+        if method.file and not Path(method.file).is_file():
+            raise InvalidChoice(f"METHODS={entry}: there is no file {method.file}")
+        if chosen.setdefault(method.name, method) != method:
+            raise InvalidChoice(
+                f"METHODS={value}: two methods are named {method.name}: name one of them, as "
+                f"{method.name}_2=path/to/my_method.py:MyMethod"
+            )
+    return tuple(chosen.values())
+
+
+def parse_recorded(value: str, recorded: Iterable[str]) -> tuple[str, ...]:
+    """The names in METHODS to draw runs by: of `recorded` or built-in ones. Files need not exist any more."""
+    valid = dict.fromkeys([*METHODS, *recorded])
+    entries = map(str.strip, value.split(","))
+    names = (_own_method(entry).name if _is_own(entry) else entry for entry in entries)
+    return tuple(dict.fromkeys(choose("METHODS", name, valid) for name in names))
+
+
+def _is_own(entry: str) -> bool:
+    return re.search(r"[=:/]|\.py$", entry) is not None
+
+
+def _known_method(name: str) -> ChosenMethod:
+    if name in METHODS:  # looking for other packages takes a while
+        return ChosenMethod(name)
+    offered = sorted({point.name for point in entry_points(group=ENTRY_POINTS)} - set(METHODS))
+    try:
+        return ChosenMethod(_name_of_folder(name, choose("METHODS", name, [*METHODS, *offered])))
+    except InvalidChoice as error:
+        raise InvalidChoice(f"{error}, or your own as my_method.py:MyMethod") from None
+
+
+def _own_method(entry: str) -> ChosenMethod:
+    """`[name=]path/to/my_method.py:MyMethod`; without a name, the class's in snake case: my_method."""
+    name, _, place = entry.rpartition("=")
+    file, _, attribute = place.rpartition(":")
+    if not file.endswith(".py") or not attribute.isidentifier():
+        raise InvalidChoice(f"METHODS={entry} names no class in a file: write path/to/my_method.py:MyMethod")
+    name = name if "=" in entry else _snake_case(attribute)
+    if name.lower() in METHODS:  # AIHF too would be read as the built-in one
+        raise InvalidChoice(f"METHODS={entry}: {name} is built in: name yours, as my_{name}={place}")
+    return ChosenMethod(_name_of_folder(entry, name), file, attribute)
+
+
+def _snake_case(name: str) -> str:
+    """`MyMethod` → `my_method`, `GAILPlus` → `gail_plus`."""
+    return re.sub(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])", "_", name).lower()
+
+
+def _name_of_folder(entry: str, name: str) -> str:
+    if not re.fullmatch(FOLDER_NAME, name):
+        raise InvalidChoice(
+            f"METHODS={entry}: {name!r} cannot name a folder: use letters, digits, '.', '_' and '-', as in "
+            "my_method=path/to/my_method.py:MyMethod"
+        )
+    return name
 
 
 def parse_seeds(value: str) -> tuple[int, ...]:
@@ -61,7 +144,7 @@ def _is_seed(text: str) -> bool:
 
 def parse_study(value: str) -> str:
     """A study's name, which becomes a folder's."""
-    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]*", value):
+    if not re.fullmatch(FOLDER_NAME, value):
         raise InvalidChoice(f"STUDY={value} cannot name a folder: use letters, digits, '.', '_' and '-'")
     return value
 
@@ -86,7 +169,7 @@ def parse_steps(value: str) -> int:
 
 
 CHECKS = {
-    "ENV": lambda value: choose("ENV", value, TASKS),
+    "ENV": parse_tasks,
     "METHODS": parse_methods,
     "SEEDS": parse_seeds,
     "STEPS": parse_steps,

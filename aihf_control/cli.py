@@ -6,7 +6,7 @@ import os
 import shlex
 import signal
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Annotated
@@ -15,20 +15,23 @@ import tyro
 
 from aihf_control import choices
 from aihf_control.choices import InvalidChoice, choose
+from aihf_control.comparison_report import write_comparison
 from aihf_control.environment_steps import BrokenEnvironments
 from aihf_control.experiment import Study, on_device, run_study, train_policies
 from aihf_control.feedback import FeedbackConfig
 from aihf_control.locks import Locked
 from aihf_control.machine import choose_device
 from aihf_control.methods.settings import Settings
+from aihf_control.plugins import register
 from aihf_control.preparation import FeedbackSource, Folders, build_data, make_feedback
 from aihf_control.presets import PRESETS
 from aihf_control.records import InvalidResults
 from aihf_control.report import write_report
+from aihf_control.results import recorded_methods
 from aihf_control.runs import InvalidRun
 from aihf_control.signals import REQUEUE_ME, Preempted, interruptible
 from aihf_control.tasks import TASKS, Task
-from aihf_control.types import InvalidData
+from aihf_control.types import Feedback, InvalidData
 
 ERRORS = (InvalidChoice, InvalidData, InvalidResults, InvalidRun, Locked, BrokenEnvironments, OSError)
 """What a user can mend: one line each, without a traceback."""
@@ -42,6 +45,20 @@ def _task(name: str) -> Task:
     return TASKS[choose("ENV", name, TASKS)]
 
 
+def _tasks(name: str) -> tuple[Task, ...]:
+    return tuple(TASKS[task] for task in choices.parse_tasks(name))
+
+
+def _need_policies(tasks: Sequence[Task], folders: Folders) -> None:
+    """Before anything is made for any task: name those that nothing can be made for."""
+    lacking = [t.name for t in tasks if not (folders.policies(t) / "manifest.json").is_file()]
+    if lacking:
+        raise InvalidData(
+            f"ENV: no reference policies of {' and '.join(lacking)} in {folders.root / 'data' / 'policies'}: "
+            f"train them with {' and '.join(f'`aihf data train --task {name}`' for name in lacking)}"
+        )
+
+
 def _command() -> str:
     """What the user typed: `make` hands its own line on."""
     return os.environ.get("AIHF_COMMAND") or shlex.join(["aihf", *sys.argv[1:]])
@@ -52,11 +69,11 @@ class Bench:
     """Train the methods over several seeds and write the figure and the table."""
 
     task: str
-    """hopper, halfcheetah or walker2d."""
+    """hopper, halfcheetah, walker2d, or all: the three, one after the other."""
     preset: str = "quick"
     """smoke (minutes), quick (half an hour on two cores) or paper (a GPU)."""
     methods: str | None = None
-    """Comma-separated; the preset's if not given."""
+    """Comma-separated, your own as my_method.py:MyMethod (docs/your_method.md); else the preset's."""
     seeds: str | None = None
     """As 0-2 or 0,3,7; the preset's if not given."""
     steps: int | None = None
@@ -82,22 +99,36 @@ class Bench:
 
     def run(self) -> None:
         """Check every value, then build what is missing, train what is unfinished, and report."""
-        task, preset = _task(self.task), PRESETS[self.preset]
-        methods = choices.parse_methods(self.methods) if self.methods else preset.methods
+        tasks, folders, preset = _tasks(self.task), Folders(self.root), PRESETS[self.preset]
+        chosen = choices.parse_methods(self.methods or ",".join(preset.methods))
         seeds = choices.parse_seeds(self.seeds) if self.seeds else preset.seeds
         device = choose_device(choose("DEVICE", self.device, choices.DEVICES))
         settings = on_device(self.settings, device, self.precision, self.environments)
         settings = replace(settings, steps=self.steps) if self.steps else settings
-        folders, name = Folders(self.root), choices.parse_study(self.study or preset.study)
-        source = FeedbackSource(self.demonstrations, self.preferences or None, self.feedback)
+        name = choices.parse_study(self.study or preset.study)
+        source = self._feedback_source(tasks, folders)
+        methods = register(chosen)
+        shown = [self._feedback(task, source, folders) for task in tasks]
+        for task, feedback in zip(tasks, shown, strict=True):
+            study = Study(name, self.preset, task, methods, seeds, settings, device, _command())
+            run_study(study, feedback, folders, _say, _event_writer() if self.tensorboard else None)
+            runs = folders.runs / name / task.name
+            _say("\n" + write_report(runs, name, task.name, methods, folders.report(name, task)).text)
+        if len(tasks) > 1:
+            compared = folders.report(name, tasks[0]).parent
+            _say("\n" + write_comparison(compared, name, compared).text)
+
+    def _feedback_source(self, tasks: Sequence[Task], folders: Folders) -> FeedbackSource:
+        if len(tasks) > 1 and (self.demonstrations or self.preferences):
+            raise InvalidChoice("ENV=all: --demonstrations and --preferences are of one task: name that one")
+        if not (self.demonstrations and self.preferences):
+            _need_policies(tasks, folders)
+        return FeedbackSource(self.demonstrations, self.preferences or None, self.feedback)
+
+    def _feedback(self, task: Task, source: FeedbackSource, folders: Folders) -> Feedback:
         feedback, folder = make_feedback(task, source, folders, _say)
         _say(f"feedback {feedback.sha256[:12]} in {folder}")
-        study = Study(name, self.preset, task, methods, seeds, settings, device, _command())
-        run_study(study, feedback, folders, _say, observer=_event_writer() if self.tensorboard else None)
-        report = write_report(
-            folders.runs / name / task.name, name, task.name, methods, folders.report(name, task)
-        )
-        _say("\n" + report.text)
+        return feedback
 
 
 @dataclass(frozen=True)
@@ -126,11 +157,15 @@ class DataBuild:
     """Roll a task's committed policies out into Minari datasets under `data/minari/`."""
 
     task: str
+    """One, or all: hopper, halfcheetah and walker2d."""
     root: Path = field(default_factory=Folders.default_root)
 
     def run(self) -> None:
         """Replaces datasets that are there."""
-        build_data(_task(self.task), Folders(self.root), _say)
+        tasks, folders = _tasks(self.task), Folders(self.root)
+        _need_policies(tasks, folders)
+        for task in tasks:
+            build_data(task, folders, _say)
 
 
 @dataclass(frozen=True)
@@ -158,16 +193,17 @@ class Report:
 
     task: str
     study: str = "bench"
-    methods: str = "aihf,rlhf,ipl,bc"
+    methods: str | None = None
+    """Comma-separated names, of which files need not be there any more; all that have runs if not given."""
     root: Path = field(default_factory=Folders.default_root)
 
     def run(self) -> None:
         """Trains nothing."""
-        task, folders = _task(self.task), Folders(self.root)
-        methods = choices.parse_methods(self.methods)
-        output = folders.report(self.study, task)
-        runs = folders.runs / self.study / task.name
-        _say(write_report(runs, self.study, task.name, methods, output).text)
+        task, folders, study = _task(self.task), Folders(self.root), choices.parse_study(self.study)
+        runs = folders.runs / study / task.name
+        there = recorded_methods(runs)
+        methods = choices.parse_recorded(self.methods, there) if self.methods else there
+        _say(write_report(runs, study, task.name, methods, folders.report(study, task)).text)
 
 
 def _event_writer() -> Callable[..., None]:

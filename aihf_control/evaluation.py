@@ -11,6 +11,7 @@ from torch import Tensor
 
 from aihf_control.environments import make_environments
 from aihf_control.randomness import derive
+from aihf_control.replay import Batch
 from aihf_control.tasks import Task
 
 Act = Callable[[Tensor], Tensor]
@@ -20,12 +21,15 @@ Act = Callable[[Tensor], Tensor]
 @dataclass(frozen=True)
 class Rollouts:
     """E episodes of each of S policies, padded to the longest: `observations` (S, E, T, O), `actions`
-    (S, E, T, A), true `rewards` (S, E, T), `lengths` (S, E); padding is zero."""
+    (S, E, T, A), true `rewards` (S, E, T), `lengths` (S, E); padding is zero. `final` (S, E, O) is each
+    episode's last observation, on which nobody acted, and `terminated` (S, E) whether it ended there."""
 
     observations: np.ndarray
     actions: np.ndarray
     rewards: np.ndarray
     lengths: np.ndarray
+    final: np.ndarray
+    terminated: np.ndarray
 
     @property
     def returns(self) -> np.ndarray:
@@ -36,6 +40,19 @@ class Rollouts:
     def valid(self) -> np.ndarray:
         """(S, E, T) whether a step was played."""
         return np.arange(self.rewards.shape[-1]) < self.lengths[..., None]
+
+    def steps(self, episodes: np.ndarray, times: np.ndarray, device: torch.device | str = "cpu") -> Batch:
+        """The transitions at `times` of `episodes`, both (S, B), of each seed; anything where none was."""
+        seeds, longest = np.arange(len(episodes))[:, None], self.rewards.shape[-1]
+        last = times >= self.lengths[seeds, episodes] - 1
+        now, then = np.minimum(times, longest - 1), np.minimum(times + 1, longest - 1)
+        here = seeds, episodes, now
+        following = np.where(
+            last[..., None], self.final[seeds, episodes], self.observations[seeds, episodes, then]
+        )
+        masks = 1 - (last & self.terminated[seeds, episodes]).astype(np.float32)
+        columns = (self.observations[here], self.actions[here], self.rewards[here], following, masks)
+        return Batch(*(torch.from_numpy(column).to(device) for column in columns))
 
 
 class Roller:
@@ -66,6 +83,7 @@ class Roller:
         ]
         current = self._envs.reset(resets)
         alive, lengths = np.ones(len(resets), bool), np.zeros(len(resets), np.int64)
+        final, terminated = current, np.zeros(len(resets), bool)
         columns: tuple[list[np.ndarray], ...] = ([], [], [])
         while alive.any():
             observations = torch.from_numpy(current.reshape(*shape, -1)).to(device)
@@ -77,10 +95,19 @@ class Roller:
             rows = (np.where(played, current, 0), np.where(played, actions, 0), taken.rewards)
             for column, values in zip(columns, rows, strict=True):
                 column.append(values.astype(np.float32))
+            final = np.where(played, taken.final, final)
+            terminated |= alive & taken.terminated
             current, alive = taken.final, alive & ~(taken.terminated | taken.truncated)
         stacked = (np.stack(column, axis=1) for column in columns)
         observed, played_actions, rewards = (column.reshape(*shape, *column.shape[1:]) for column in stacked)
-        return Rollouts(observed, played_actions, rewards, lengths.reshape(shape))
+        return Rollouts(
+            observed,
+            played_actions,
+            rewards,
+            lengths.reshape(shape),
+            final.reshape(*shape, -1),
+            terminated.reshape(shape),
+        )
 
     def faults(self) -> list[str | None]:
         """The first simulator fault of each seed, if any."""

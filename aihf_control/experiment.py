@@ -10,12 +10,13 @@ from typing import Any
 import pandas as pd
 import torch
 
-from aihf_control import machine, policies
+from aihf_control import choices, machine, policies
 from aihf_control.batch import BatchRun, Observer
 from aihf_control.environments import choose_backend
 from aihf_control.locks import SeedLock
-from aihf_control.methods import METHODS, Context
+from aihf_control.methods import Context
 from aihf_control.methods.settings import Settings
+from aihf_control.plugins import SOURCES
 from aihf_control.preparation import Folders, Say
 from aihf_control.runs import (
     RunPaths,
@@ -72,6 +73,7 @@ def run_study(
         "device": machine.describe_device(study.device),
         "threads": torch.get_num_threads(),
         "versions": machine.versions(study.settings.environments),
+        "commit": machine.commit(),
         "feedback": _facts(feedback) if feedback else None,
         "references": asdict(reference) if reference else None,
         "command": study.command,
@@ -81,7 +83,7 @@ def run_study(
     for method in study.methods:
         paths = RunPaths(folders.runs, study.name, study.task.name, method)
         remove_finished_checkpoints(paths)
-        own = config | {"method": method, "settings": _settings_of(method, study.settings)}
+        own = config | {"method": method, "settings": _settings_of(method, study.settings)} | _code_of(method)
         context = Context(study.task, study.seeds, study.settings, tables, study.device)
         for seeds in _batches(paths, own, study.seeds, say):
             _run_batch(paths, replace(context, seeds=seeds), own, observer)
@@ -102,9 +104,16 @@ def _check_alike(study: Study, folders: Folders) -> None:
 
 
 def _settings_of(method: str, settings: Settings) -> dict[str, Any]:
-    """Without the blocks of the other methods, on which this one's numbers do not depend."""
-    own = {"irl": "aihf"}.get(method, method)
-    return {name: value for name, value in asdict(settings).items() if name == own or name not in METHODS}
+    """Without the blocks of the other methods, on which a built-in one's numbers do not depend."""
+    if method not in choices.METHODS:
+        return asdict(settings)
+    others = set(choices.METHODS) - {"aihf" if method == "irl" else method}
+    return {name: value for name, value in asdict(settings).items() if name not in others}
+
+
+def _code_of(method: str) -> dict[str, Any]:
+    """What a method that is not built in was made of: resuming it with other code is refused."""
+    return {"code": asdict(SOURCES[method])} if method not in choices.METHODS else {}
 
 
 def _facts(feedback: Feedback) -> dict[str, Any]:
@@ -167,7 +176,7 @@ def train_policies(
     if min(seeds) < policies.FIRST_TRAINING_SEED:
         raise InvalidData(f"SEEDS: {min(seeds)} may be reported; train data on seeds from 1000 up")
     settings = replace(Settings(steps=steps), sac=SACConfig(batch_size=TRAINING_BATCH))
-    settings = on_device(settings, device, "float32", "auto")
+    settings = on_device(settings, device, "auto", "auto")
     study = Study("data", "data", task, ("oracle",), seeds, settings, device, command)
     run_study(study, None, folders, say, observer=_snapshot)
     paths = RunPaths(folders.runs, study.name, task.name, "oracle")

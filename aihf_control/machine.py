@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import ctypes
 import platform
+import subprocess
 from importlib.metadata import version
+from pathlib import Path
 
 import torch
 
@@ -19,6 +21,16 @@ def versions(environments: str = "serial") -> dict[str, str]:
     """Versions of Python and of the packages that shape the numbers, by a study with this backend."""
     packages = (*PACKAGES, "envpool") if environments == "envpool" else PACKAGES
     return {"python": platform.python_version()} | {name: version(name) for name in packages}
+
+
+def commit() -> str | None:
+    """The checkout's commit, with `-dirty` after it if a tracked file was changed; None outside of git."""
+    describe = ["git", "describe", "--always", "--dirty", "--abbrev=40", "--match="]
+    try:
+        told = subprocess.run(describe, cwd=Path(__file__).parent, capture_output=True, text=True, check=True)
+    except (OSError, subprocess.CalledProcessError):
+        return None
+    return told.stdout.strip()
 
 
 def choose_device(name: str) -> torch.device:

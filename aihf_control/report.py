@@ -8,7 +8,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from aihf_control.figures import learning_curves, render
+from aihf_control.curves import learning_curves
+from aihf_control.figures import render
 from aihf_control.files import make_folder, write_atomically
 from aihf_control.records import Run
 from aihf_control.results import StudyResults, read_study

@@ -15,6 +15,7 @@ from typing import TypeVar
 import numpy as np
 import pandas as pd
 
+from aihf_control.choices import METHODS
 from aihf_control.records import (
     FeedbackRecord,
     InvalidResults,
@@ -26,19 +27,44 @@ from aihf_control.records import (
     read_progress_table,
     read_status_record,
 )
+from aihf_control.tasks import TASKS
 from aihf_control.types import Floats, Integers
 
 ONE_ROW_METHODS = ("bc",)
 """Methods with one evaluation, at step 0, and so no learning curve."""
 
-METHOD_LABELS = {"oracle": "Oracle (true reward)"}
+METHOD_LABELS = {
+    "aihf": "AIHF",
+    "rlhf": "RLHF",
+    "ipl": "IPL",
+    "bc": "BC",
+    "irl": "IRL",
+    "oracle": "Oracle (true reward)",
+    "constant_plus": "Constant +1",
+    "constant_minus": "Constant −1",
+}
 
 T = TypeVar("T")
 
 
+class NoResults(InvalidResults):
+    """There is nothing to show yet."""
+
+
 def method_label(method: str) -> str:
-    """The name a reader knows `method` by: `aihf` → AIHF."""
-    return METHOD_LABELS.get(method, method.upper())
+    """The name a reader knows `method` by: `aihf` → AIHF; a user's own as it was named."""
+    return METHOD_LABELS.get(method, method)
+
+
+def task_title(task: str) -> str:
+    """`hopper` → Hopper-v5."""
+    return TASKS[task].env_id if task in TASKS else task
+
+
+def recorded_methods(folder: Path) -> tuple[str, ...]:
+    """The methods with seeds in `<root>/<study>/<task>/`: built-in ones in order, then others by name."""
+    there = {path.parent.name for path in folder.glob("*/seed_*")}
+    return (*(name for name in METHODS if name in there), *sorted(there - set(METHODS)))
 
 
 def seed_list(seeds: Sequence[int]) -> str:
@@ -69,6 +95,11 @@ class MethodResults:
     def seeds(self) -> tuple[int, ...]:
         """The seeds of `runs`."""
         return tuple(run.config.seed for run in self.runs)
+
+    @property
+    def final(self) -> Floats:
+        """(seeds,) returns of the last evaluation."""
+        return self.returns[:, -1] if self.runs else np.empty(0)
 
     @property
     def finished(self) -> tuple[Run, ...]:
@@ -189,13 +220,13 @@ def _read_method(root: Path, study: str, task: str, method: str) -> MethodResult
 def read_study(root: Path, study: str, task: str, methods: Sequence[str]) -> StudyResults:
     """Read `<root>/<method>/seed_<k>/` for each of `methods`.
 
-    Raises `InvalidResults`, naming file and field, for a file that breaks its format, for runs that
-    cannot be compared (other feedback, references or preset), and if no run at all has ended.
+    Raises `InvalidResults`, naming file and field, for a file that breaks its format and for runs that
+    cannot be compared (other feedback, references or preset), and `NoResults` if no run at all has ended.
     """
     read = tuple(_read_method(root, study, task, method) for method in methods)
     runs = [run for results in read for run in results.runs]
     if not runs:
-        raise InvalidResults(f"{root}: no run of {', '.join(methods)} has ended")
+        raise NoResults(f"{root}: no run of {', '.join(methods)} has ended")
     return StudyResults(
         study=study,
         task=task,

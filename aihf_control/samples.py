@@ -72,6 +72,11 @@ class PairTable:
     def __len__(self) -> int:
         return len(self.confidence)
 
+    def returns(self, values: Tensor) -> tuple[Tensor, Tensor]:
+        """(S, N) values of the table's steps → (S, pairs) sums of the preferred and the rejected segments."""
+        preferred, rejected = ((values[:, rows] * valid).sum(-1) for rows, valid in self._sides)
+        return preferred, rejected
+
     def pairs(self, indices: Tensor) -> PairBatch:
         """The pairs at `indices` (S, P)."""
         sides = []

@@ -8,7 +8,7 @@ resampled score arrays at once, and reduces the run and task axes: `(B, ...)`.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 
@@ -101,6 +101,27 @@ def seed_interval(scores: Floats, rng: np.random.Generator) -> Interval:
     return Interval(interquartile_mean(scores, 0), scores.min(axis=0), scores.max(axis=0))
 
 
+def pooled_bootstrap(
+    groups: Sequence[Floats],
+    statistic: Statistic,
+    rng: np.random.Generator,
+    resamples: int = RESAMPLES,
+    confidence: float = CONFIDENCE,
+) -> Interval:
+    """`stratified_bootstrap` of scores `groups`, one (R,) a task, that need not have equally many runs.
+
+    The statistic sees all runs together, as (B, N, 1): a task with more runs weighs more, and with equally
+    many this is `stratified_bootstrap`. Raises `InvalidData` on an empty task and on a bad score.
+    """
+    for task, scores in enumerate(groups):
+        require_finite(f"scores of task {task}", scores)
+        if scores.ndim != 1 or not len(scores):
+            raise InvalidData(f"scores of task {task} have shape {scores.shape}, expected (runs,), not empty")
+    drawn = [scores[rng.integers(len(scores), size=(resamples, len(scores)))] for scores in groups]
+    estimate = statistic(np.concatenate(groups)[None, :, None])[0]
+    return _percentiles(estimate, statistic(np.concatenate(drawn, axis=1)[..., None]), confidence)
+
+
 def probability_of_improvement(x: Floats, y: Floats) -> Floats:
     """P(a run of `x` beats a run of `y`), ties counted ½, averaged over tasks.
 
@@ -129,6 +150,24 @@ def improvement_interval(
     x_rows = _resample_runs(len(x), len(tasks), rng, resamples)
     y_rows = _resample_runs(len(y), len(tasks), rng, resamples)
     return _percentiles(estimate, probability_of_improvement(x[x_rows, tasks], y[y_rows, tasks]), confidence)
+
+
+def mean_improvement_interval(
+    pairs: Sequence[tuple[Floats, Floats]],
+    rng: np.random.Generator,
+    resamples: int = RESAMPLES,
+    confidence: float = CONFIDENCE,
+) -> Interval:
+    """`improvement_interval` over tasks given as pairs of `x` (R,) and `y` (Q,), R and Q of their own."""
+    estimates, draws = [], []
+    for task, pair in enumerate(pairs):
+        for name, scores in zip("xy", pair, strict=True):
+            require_shape(f"{name} of task {task}", scores, (None,))
+            require_finite(f"{name} of task {task}", scores)
+        drawn = [scores[rng.integers(len(scores), size=(resamples, len(scores)))] for scores in pair]
+        estimates.append(probability_of_improvement(pair[0][:, None], pair[1][:, None]))
+        draws.append(probability_of_improvement(drawn[0][..., None], drawn[1][..., None]))
+    return _percentiles(np.mean(estimates, axis=0), np.mean(draws, axis=0), confidence)
 
 
 def performance_profile(scores: Floats, thresholds: Floats) -> Floats:

@@ -81,7 +81,8 @@ def duration(seconds: float) -> str:
     return f"{minutes} min {rest} s" if minutes else f"{rest} s"
 
 
-def _score(values: Floats, bootstrap_seed: int) -> Score:
+def score_of(values: Floats, bootstrap_seed: int) -> Score:
+    """The score of one value a seed (seeds,), from its own generator of `bootstrap_seed`."""
     interval: Interval = seed_interval(values, np.random.default_rng(bootstrap_seed))
     kind = "bootstrap" if len(values) >= RANGE_BELOW_SEEDS else "range" if len(values) > 1 else "one seed"
     bounds = (float(interval.estimate), float(interval.low), float(interval.high))
@@ -113,10 +114,10 @@ def summarise(study: StudyResults, bootstrap_seed: int = 0) -> tuple[Row, ...]:
 def _row(results: MethodResults, study: StudyResults, bootstrap_seed: int) -> Row:
     if not results.runs:
         return Row(results, None, None, None, None, None, None, ())
-    final = _score(results.returns[:, -1], bootstrap_seed)
+    final = score_of(results.final, bootstrap_seed)
     area = None
     if len(results.steps) > 1:
-        area = _score(area_under_curve(results.steps, results.returns), bootstrap_seed)
+        area = score_of(area_under_curve(results.steps, results.returns), bootstrap_seed)
     normalised = None
     if study.references is not None and study.references.expert != study.references.random:
         span = study.references.expert - study.references.random

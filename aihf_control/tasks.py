@@ -19,6 +19,8 @@ class Task:
     action_size: int
     can_fall: bool
     """Whether the standard environment ends an episode early, when the robot is unhealthy."""
+    hidden_positions: int = 1
+    """How many leading coordinates of the position the observation leaves out: x, or x and y."""
     horizon: int = 1000
 
 
@@ -28,6 +30,8 @@ TASKS = {
         Task("hopper", "Hopper-v5", observation_size=11, action_size=3, can_fall=True),
         Task("halfcheetah", "HalfCheetah-v5", observation_size=17, action_size=6, can_fall=False),
         Task("walker2d", "Walker2d-v5", observation_size=17, action_size=6, can_fall=True),
+        Task("swimmer", "Swimmer-v5", observation_size=8, action_size=2, can_fall=False, hidden_positions=2),
+        Task("ant", "Ant-v5", observation_size=105, action_size=8, can_fall=True, hidden_positions=2),
     )
 }
 

@@ -25,8 +25,9 @@ def linear(observations: Tensor) -> Tensor:
     return torch.tanh(torch.einsum("seo,soa->sea", observations, gains()))
 
 
-def plain_loop(seed: int, episode: int, gain: Tensor) -> tuple[list, list, list]:
-    """Observations, actions and rewards of one episode, as anyone would write it."""
+def plain_loop(seed: int, episode: int, gain: Tensor) -> tuple[list, list, list, bool]:
+    """Observations (one more than the rest), actions, rewards of one episode, as anyone would write it, and
+    whether it was terminated."""
     env = gym.make("Hopper-v5", max_episode_steps=HOPPER.horizon)
     observation, _ = env.reset(seed=derive(seed, f"check/{episode}", 2) % 2**31)
     observations, actions, rewards, done = [], [], [], False
@@ -39,7 +40,7 @@ def plain_loop(seed: int, episode: int, gain: Tensor) -> tuple[list, list, list]
         rewards.append(float(reward))
         done = terminated or truncated
     env.close()
-    return observations, actions, rewards
+    return [*observations, observation.astype(np.float32)], actions, rewards, terminated
 
 
 def test_rollouts_equal_a_plain_gymnasium_loop_and_are_zero_after_it() -> None:
@@ -49,7 +50,8 @@ def test_rollouts_equal_a_plain_gymnasium_loop_and_are_zero_after_it() -> None:
     assert len(set(rollouts.lengths.flatten().tolist())) > 1  # or there would be no padding to look at
     for s, seed in enumerate(SEEDS):
         for e in range(EPISODES):
-            observations, actions, rewards = plain_loop(seed, e, gains()[s])
+            observations, actions, rewards, terminated = plain_loop(seed, e, gains()[s])
+            last = observations.pop()
             length = rollouts.lengths[s, e]
             assert length == len(rewards)
             episode = (rollouts.observations, rollouts.actions, rollouts.rewards)
@@ -57,6 +59,8 @@ def test_rollouts_equal_a_plain_gymnasium_loop_and_are_zero_after_it() -> None:
                 # policies in a batch and alone round differently, and a simulator amplifies it
                 np.testing.assert_allclose(ours[s, e, :length], plain, rtol=1e-4, atol=1e-4)
                 assert not ours[s, e, length:].any()
+            np.testing.assert_allclose(rollouts.final[s, e], last, rtol=1e-4, atol=1e-4)
+            assert rollouts.terminated[s, e] == terminated
             assert rollouts.returns[s, e] == pytest.approx(sum(rewards), rel=1e-4)
     assert roller.faults() == [None, None]
     roller.close()
@@ -65,7 +69,8 @@ def test_rollouts_equal_a_plain_gymnasium_loop_and_are_zero_after_it() -> None:
 def test_returns_and_valid_by_hand() -> None:
     rewards = np.array([[[1.0, 2.0, 4.0], [8.0, 0.0, 0.0]]], np.float32)
     empty = np.zeros((1, 2, 3, 1), np.float32)
-    rollouts = Rollouts(empty, empty, rewards, np.array([[3, 1]]))
+    ended = np.array([[False, True]])
+    rollouts = Rollouts(empty, empty, rewards, np.array([[3, 1]]), empty[:, :, 0], ended)
     assert rollouts.returns.tolist() == [[7.0, 8.0]]
     assert rollouts.valid.tolist() == [[[True, True, True], [True, False, False]]]
 

@@ -1,8 +1,11 @@
 """What `auto` means on a device."""
 
 import ctypes
+import re
+import shutil
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 import torch
@@ -59,3 +62,20 @@ print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
         for how in ("keep", "return")
     }
     assert faults["keep"] < 1_000 < 8 * 2**14 * 0.9 < faults["return"]
+
+
+@pytest.mark.skipif(shutil.which("git") is None, reason="git is not installed")
+def test_the_commit_and_whether_files_were_changed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    file = tmp_path / "machine.py"
+    monkeypatch.setattr(machine, "__file__", str(file))
+    monkeypatch.setenv("GIT_CEILING_DIRECTORIES", str(tmp_path.parent))
+    assert machine.commit() is None
+    file.write_text("1")
+    who = ["-c", "user.name=a", "-c", "user.email=a@example.org"]
+    for words in (["init", "-q"], ["add", "."], [*who, "commit", "-qm", "one"]):
+        subprocess.run(["git", *words], cwd=tmp_path, check=True)
+    told = machine.commit()
+    assert told is not None
+    assert re.fullmatch("[0-9a-f]{40}", told)
+    file.write_text("2")
+    assert machine.commit() == f"{told}-dirty"

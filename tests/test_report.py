@@ -13,7 +13,8 @@ import numpy as np
 import pytest
 from matplotlib.figure import Figure
 
-from aihf_control.figures import compact, learning_curves, spread
+from aihf_control.curves import learning_curves
+from aihf_control.figures import compact, spread
 from aihf_control.records import InvalidResults
 from aihf_control.report import summary_json, write_report
 from aihf_control.results import read_study, seed_list

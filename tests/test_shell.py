@@ -14,7 +14,15 @@ from pathlib import Path
 import pytest
 
 from aihf_control import choices
-from aihf_control.choices import InvalidChoice, choose, parse_methods, parse_seeds, parse_share, parse_steps
+from aihf_control.choices import (
+    ChosenMethod,
+    InvalidChoice,
+    choose,
+    parse_methods,
+    parse_seeds,
+    parse_share,
+    parse_steps,
+)
 from aihf_control.tasks import TASKS
 
 ROOT = Path(__file__).parent.parent
@@ -297,7 +305,7 @@ def test_wrong_seeds_are_refused(value: str) -> None:
 
 
 def test_methods_keep_their_order_without_repeats() -> None:
-    assert parse_methods("rlhf, aihf,rlhf") == ("rlhf", "aihf")
+    assert parse_methods("rlhf, aihf,rlhf") == (ChosenMethod("rlhf"), ChosenMethod("aihf"))
     with pytest.raises(InvalidChoice, match="METHODS=sac is not known: Valid: aihf"):
         parse_methods("aihf,sac")
 

@@ -11,7 +11,9 @@ from aihf_control.statistics import (
     area_under_curve,
     improvement_interval,
     interquartile_mean,
+    mean_improvement_interval,
     performance_profile,
+    pooled_bootstrap,
     probability_of_improvement,
     seed_interval,
     stratified_bootstrap,
@@ -139,6 +141,47 @@ def test_improvement_interval() -> None:
     assert apart.low == apart.high == 1.0
     with pytest.raises(InvalidData, match="x has 2 tasks, y has 1"):
         improvement_interval(x, y[:, :1], np.random.default_rng(0))
+
+
+def test_pooled_bootstrap_by_hand() -> None:
+    # all nine together: -9 1 | 2 3 4 5 6 | 7 90, of which the middle five count
+    groups = [np.array([90.0, 1, 3, 5]), np.array([7.0, 2, 4, 6, -9])]
+    interval = pooled_bootstrap(groups, aggregate_interquartile_mean, np.random.default_rng(0))
+    assert interval.estimate == 4.0 and interval.low < 4.0 < interval.high
+    # runs of a task are alike: resampling within tasks changes nothing, across tasks it would
+    alike = [np.full(3, 1.0), np.full(5, 50.0)]
+    fixed = pooled_bootstrap(alike, lambda draws: draws.mean(axis=(1, 2)), np.random.default_rng(0))
+    assert fixed.estimate == fixed.low == fixed.high == (3 + 250) / 8
+    with pytest.raises(InvalidData, match=r"scores of task 1 have shape \(0,\)"):
+        pooled_bootstrap([groups[0], np.empty(0)], aggregate_interquartile_mean, np.random.default_rng(0))
+
+
+def test_pooled_bootstrap_of_equally_many_runs_is_the_stratified_one() -> None:
+    scores = np.random.default_rng(6).normal(size=(10, 3))
+    arguments = aggregate_interquartile_mean, np.random.default_rng(0), 20_000
+    pooled = pooled_bootstrap(list(scores.T), *arguments)
+    stratified = stratified_bootstrap(scores, *arguments)
+    assert pooled.estimate == pytest.approx(stratified.estimate, abs=1e-12)
+    width = float(stratified.high - stratified.low)
+    assert pooled.low == pytest.approx(stratified.low, abs=0.03 * width)
+    assert pooled.high == pytest.approx(stratified.high, abs=0.03 * width)
+
+
+def test_mean_improvement_over_unequal_tasks() -> None:
+    first = np.array([3.0, 1.0]), np.array([2.0, 1.0, 0.0])  # (3 + 1.5) / 6, as above
+    second = np.array([0.0]), np.array([1.0, -1.0])
+    interval = mean_improvement_interval([first, second], np.random.default_rng(0))
+    assert interval.estimate == (0.75 + 0.5) / 2
+    assert 0.0 <= interval.low < interval.estimate < interval.high <= 1.0
+    rng = np.random.default_rng(7)
+    x, y = rng.normal(0.5, 1.0, (10, 2)), rng.normal(0.0, 1.0, (12, 2))
+    equal = mean_improvement_interval(list(zip(x.T, y.T, strict=True)), np.random.default_rng(0), 20_000)
+    matrix = improvement_interval(x, y, np.random.default_rng(1), 20_000)
+    assert equal.estimate == pytest.approx(float(matrix.estimate))
+    assert float(equal.low) == pytest.approx(float(matrix.low), abs=0.01)
+    assert float(equal.high) == pytest.approx(float(matrix.high), abs=0.01)
+    with pytest.raises(InvalidData, match="x of task 0"):
+        mean_improvement_interval([(np.array([np.nan]), np.array([0.0]))], np.random.default_rng(0))
 
 
 def test_performance_profile_by_hand() -> None:

@@ -1,0 +1,468 @@
+"""The comparison over tasks, on synthetic runs whose numbers can be checked by hand."""
+
+import csv
+import json
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import matplotlib.image
+import numpy as np
+import pytest
+from matplotlib.axis import Axis
+from matplotlib.figure import Figure
+from matplotlib.legend import Legend
+from matplotlib.lines import Line2D
+from matplotlib.text import Text
+
+from aihf_control.comparison import read_comparison
+from aihf_control.comparison_report import write_comparison
+from aihf_control.comparison_tables import csv_text, markdown, tabulate, text
+from aihf_control.figures import COLOURS
+from aihf_control.findings import yardstick
+from aihf_control.latex import escape, latex
+from aihf_control.panels import figure5
+from aihf_control.profiles import profiles
+from aihf_control.provenance import provenance
+from aihf_control.records import InvalidResults
+from aihf_control.results import NoResults
+from aihf_control.reward_panels import reward_panels
+from benchmarks.figure5 import main
+
+ROOT = Path(__file__).parents[1]
+FILES = {"figure5.png", "figure5.pdf", "table.md", "table.csv", "table.tex", "PROVENANCE.md", "profiles.png"}
+PREFERRED = ("reward_accuracy", "pearson_demonstrations", "spearman_demonstrations", "epic_distance")
+
+
+def write_run(
+    study: Path,
+    task: str,
+    method: str,
+    seed: int,
+    returns: Sequence[float],
+    *,
+    demonstrations: float = 900.0,
+    random: float = 0.0,
+    expert: float = 1000.0,
+    learned: Sequence[str] = (),
+    failed_at: int | None = None,
+    state: str = "finished",
+    below: str = "runs",
+    fixed: bool = False,
+    **config: Any,
+) -> Path:
+    """One seed's folder: an evaluation every 10 steps; columns `learned` hold 0.6, 0.7, … but at step 0."""
+    folder = study / task / below / method / f"seed_{seed}"
+    folder.mkdir(parents=True)
+    lines = [",".join(["step", "return_mean", "environment_steps", *learned])]
+    for row, value in enumerate(returns):
+        shown = [f"{0.5 + row / 10}" if row else "" for _ in learned]
+        lines.append(",".join([str(10 * row), str(value), str(10 * row), *shown]))
+    (folder / "progress.csv").write_text("\n".join(lines) + "\n")
+    feedback = {"sha256": f"{task:f<64}", "demonstrations_return": demonstrations, "demonstrations": 10_000}
+    record = {
+        "study": study.name,
+        "task": task,
+        "method": method,
+        "seed": seed,
+        "batch": [seed],
+        "command": "make bench ENV=all STUDY=mine",
+        "preset": "paper",
+        "round_steps": 10,
+        "steps": 20,
+        "feedback": feedback | {"pairs": 20_000, "segment_length": 50},
+        "references": {"random": random, "expert": expert},
+        "settings": {"evaluation_episodes": 10, "fixed_horizon": fixed},
+    }
+    (folder / "config.json").write_text(json.dumps(record | config))
+    status = {"state": "failed" if failed_at is not None else state, "step": 20, "wall_seconds": 60.0}
+    status |= {"failed_at_step": failed_at, "reason": "NaN" if failed_at is not None else None}
+    (folder / "status.json").write_text(json.dumps(status))
+    return folder
+
+
+def two_tasks(root: Path) -> Path:
+    """AIHF above RLHF on both; IRL on Hopper alone; IPL ends early; HalfCheetah is missing."""
+    study = root / "mine"
+    for seed in range(5):
+        write_run(study, "hopper", "aihf", seed, [0, 100, 800 + 10 * seed])
+        write_run(study, "hopper", "rlhf", seed, [700, 400, 100 + 10 * seed])
+        write_run(study, "hopper", "ipl", seed, [600, 500 + seed])
+        write_run(study, "hopper", "irl", seed, [0, 50, 810 + 10 * seed])
+        write_run(study, "hopper", "bc", seed, [650])
+        write_run(study, "hopper", "oracle", seed, [0, 400, 850, 990])
+        write_run(study, "hopper", "constant_plus", seed, [0, 5, 5])
+        write_run(study, "hopper", "mine", seed, [0, 5, 300])
+        for method, returns in (("aihf", [0, 100, 1500 + 10 * seed]), ("rlhf", [900, 400, 300])):
+            write_run(
+                study, "walker2d", method, seed, returns, random=-100.0, expert=1900.0, demonstrations=1800.0
+            )
+    return study
+
+
+def rows(table: str) -> dict[tuple[str, str], dict[str, str]]:
+    return {(row["task"], row["method"]): row for row in csv.DictReader(table.splitlines())}
+
+
+def words(figure: Figure) -> list[str]:
+    return [item.get_text() for item in figure.findobj(Text) if isinstance(item, Text)]
+
+
+def test_numbers_by_hand(tmp_path: Path) -> None:
+    table = rows(csv_text(tabulate(read_comparison(two_tasks(tmp_path), "mine"))))
+    aihf = table["hopper", "aihf"]
+    assert float(aihf["final_return_estimate"]) == 820.0  # of 800 … 840, the middle three
+    assert float(aihf["normalised_score_estimate"]) == pytest.approx(0.82)
+    # (0 + 100) / 2 · 10 + (100 + 820) / 2 · 10, over 20 steps
+    assert float(aihf["area_under_curve_estimate"]) == 255.0
+    assert aihf["final_return_interval"] == "bootstrap" and aihf["aihf_improvement_estimate"] == ""
+    assert float(table["hopper", "rlhf"]["aihf_improvement_estimate"]) == 1.0
+    # against 810, 820 … 850: of 25 pairs AIHF wins 6 and ties 4
+    assert float(table["hopper", "irl"]["aihf_improvement_estimate"]) == 8 / 25
+    # 0.80 … 0.84 on Hopper, (1500 + 100) / 2000 … = 0.80 … 0.82 on Walker2d; the middle six of ten
+    pooled = sorted([0.80, 0.81, 0.82, 0.83, 0.84, 0.80, 0.805, 0.81, 0.815, 0.82])
+    assert float(table["all", "aihf"]["normalised_score_estimate"]) == pytest.approx(sum(pooled[2:8]) / 6)
+    assert table["all", "aihf"]["final_return_estimate"] == ""
+    assert (table["all", "irl"]["tasks"], table["all", "aihf"]["tasks"]) == ("1", "2")
+    assert float(table["all", "rlhf"]["aihf_improvement_estimate"]) == 1.0
+    assert table["hopper", "constant_plus"]["seeds_finished"] == "5"
+    assert table["walker2d", "ipl"]["seeds_finished"] == "0"
+
+
+def test_sentences(tmp_path: Path) -> None:
+    said = "\n".join(tabulate(read_comparison(two_tasks(tmp_path), "mine")).findings)
+    for sentence in (
+        # the oracle, longer trained, has 850 at AIHF's last step: 820 / 850
+        "Hopper-v5: AIHF's 820 at step 20 is 96% of 850, the lower of the demonstrations' mean 900 and the "
+        "oracle's 850 at the same step.",
+        "Walker2d-v5: AIHF's 1,520 at step 20 is 84% of the demonstrations' mean, 1,800 (there is no oracle",
+        "Hopper-v5: AIHF is above RLHF and IPL with P > 0.9: P(AIHF > RLHF) = 1.00 [1.00 to 1.00]; ",
+        "Walker2d-v5: AIHF is above RLHF with P > 0.9: P(AIHF > RLHF) = 1.00 [1.00 to 1.00].",
+        "Hopper-v5: preferences do not measurably add to what the demonstrations alone give: P(AIHF > IRL)",
+    ):
+        assert sentence in said
+
+
+@pytest.mark.parametrize(
+    ("ours", "theirs", "words"),
+    [
+        ((90, 91, 92, 93, 94), (1, 2, 3, 4, 5), "preferences add to what"),
+        ((1, 2, 3, 4, 5), (90, 91, 92, 93, 94), "preferences take away from what"),
+        ((1, 2, 3, 4, 5), (1, 2, 3, 4, 5), "preferences do not measurably add to what"),
+        ((9, 9, 9), (1, 1, 1), "only 3 seeds: weak evidence"),
+        ((9,), (1,), "one seed cannot say whether preferences add"),
+    ],
+)
+def test_what_preferences_add(
+    tmp_path: Path, ours: Sequence[float], theirs: Sequence[float], words: str
+) -> None:
+    for method, finals in (("aihf", ours), ("irl", theirs)):
+        for seed, final in enumerate(finals):
+            write_run(tmp_path / "s", "hopper", method, seed, [0, 0, final])
+    findings = tabulate(read_comparison(tmp_path / "s", "s")).findings
+    assert words in findings[-1]
+
+
+def test_yardstick_below_zero_gives_no_share(tmp_path: Path) -> None:
+    write_run(tmp_path / "s", "hopper", "aihf", 0, [0, 0, 5], demonstrations=-10.0)
+    comparison = read_comparison(tmp_path / "s", "s")
+    measured = yardstick(comparison.tasks[0])
+    assert measured is not None and measured.height == -10.0 and measured.share is None
+    assert "has no yardstick above zero" in "\n".join(tabulate(comparison).findings)
+
+
+def test_what_is_missing_or_failed_is_said_everywhere(tmp_path: Path) -> None:
+    study = two_tasks(tmp_path)
+    write_run(study, "hopper", "aihf", 7, [0, 50], failed_at=10)
+    write_run(study, "walker2d", "irl", 3, [0, 50], state="running")
+    write_run(study, "swimmer", "aihf", 0, [0], state="running")
+    comparison = read_comparison(study, "mine")
+    tables = tabulate(comparison)
+    table, printed = markdown(tables), text(tables)
+    for gap in (
+        "HalfCheetah-v5: no run has ended.",
+        "Swimmer-v5: no run has ended.",
+        "Walker2d-v5: no run of IPL, BC, Oracle (true reward), Constant +1, mine.",
+        "Walker2d-v5, IRL: seeds 3 are running or missing",
+        "Hopper-v5, AIHF seed 7 failed at step 10: NaN.",
+        "AIHF has more seeds on some tasks, which weigh more over all.",
+    ):
+        assert gap in table and gap in printed
+    assert "| AIHF | 6 (1 failed) |" in table
+    row = rows(csv_text(tables))["hopper", "aihf"]
+    assert (row["seeds_finished"], row["seeds_failed"]) == ("5", "1")
+    said = "\n".join(words(figure5(comparison)))
+    assert "No results yet: HalfCheetah-v5, Swimmer-v5." in said.replace("\n", " ")
+    assert "(1 failed) for AIHF on Hopper-v5" in said.replace("\n", " ")
+
+
+def test_few_seeds_say_so(tmp_path: Path) -> None:
+    for task in ("hopper", "walker2d"):
+        for seed in range(3):
+            write_run(tmp_path / "s", task, "aihf", seed, [0, 0, 10.0 + seed])
+            write_run(tmp_path / "s", task, "rlhf", seed, [0, 0, 5.0 + seed])
+    tables = tabulate(read_comparison(tmp_path / "s", "s"))
+    table = markdown(tables)
+    assert "| AIHF | 3 | 11.0 [range 10.0 to 12.0] |" in table
+    assert "1.00 [1.00 to 1.00]\\*" in table
+    row = rows(csv_text(tables))["all", "aihf"]
+    assert row["normalised_score_interval"] == "few seeds"
+
+
+def test_both_layouts_give_the_same_files(tmp_path: Path) -> None:
+    study = two_tasks(tmp_path)
+    trained = tmp_path / "runs" / "mine"
+    for task in ("hopper", "walker2d"):
+        shutil.copytree(study / task / "runs", trained / task)
+    contents = []
+    for folder, output in ((study, study), (trained, tmp_path / "out")):
+        report = write_comparison(folder, "mine", output)
+        assert {path.name for path in report.paths} == FILES
+        contents.append({path.name: path.read_bytes() for path in output.iterdir() if path.is_file()})
+    assert contents[0] == contents[1] and contents[0].keys() == FILES
+
+
+def test_panels_show_what_they_should(tmp_path: Path) -> None:
+    figure = figure5(read_comparison(two_tasks(tmp_path), "mine"))
+    assert [axes.get_title(loc="left") for axes in figure.axes] == ["Hopper-v5", "Walker2d-v5"]
+    hopper = figure.axes[0]
+    lines: dict[object, list[Line2D]] = {}
+    for line in hopper.get_lines():
+        lines.setdefault(line.get_color(), []).append(line)
+    assert {COLOURS[m] for m in ("aihf", "rlhf", "ipl", "irl", "oracle")} <= lines.keys()
+    assert COLOURS["constant_plus"] not in lines
+    (ours,) = lines[COLOURS["aihf"]][:1]
+    assert np.asarray(ours.get_ydata()).tolist() == [0.0, 100.0, 820.0] and ours.get_linewidth() > 2
+    assert lines[COLOURS["irl"]][0].get_linewidth() < 1.5
+    # IPL's last of its own updates is at 10; it is held, dotted, to the oracle's 30
+    held = [line for line in lines[COLOURS["ipl"]] if line.get_linestyle() == ":"]
+    assert [np.asarray(line.get_xdata()).tolist() for line in held] == [[10, 30]]
+    assert hopper.get_xlim() == (0.0, 30.0)
+    said = " ".join(words(figure)).replace("\n", " ")
+    for part in (
+        "IPL ended at 10 updates",
+        "make bench ENV=all STUDY=mine",
+        "seeds 0–4",
+        "95% stratified bootstrap over seeds",
+        "No results yet: HalfCheetah-v5.",
+        "Demonstrations' mean",
+        "mine",
+    ):
+        assert part in said
+
+
+def tick_labels(axis: Axis) -> list[Text]:
+    """Those that are drawn: Matplotlib also keeps some beyond the ends."""
+    low, high = sorted(axis.get_view_interval())
+    ticks = [tick for tick in axis.get_major_ticks() if low <= tick.get_loc() <= high]
+    return [tick.label1 for tick in ticks if tick.label1.get_visible()]
+
+
+def assert_readable(figure: Figure) -> None:
+    """Words are inside the figure, and none lies on another."""
+    figure.canvas.draw()
+    shown: list[Text | Legend] = [*figure.texts, *figure.legends]
+    for axes in figure.axes:
+        bold = [
+            item for item in axes.get_children() if isinstance(item, Text) and item.get_fontweight() == "bold"
+        ]
+        shown += [axes.xaxis.label, axes.yaxis.label, *bold]
+        shown += [*tick_labels(axes.xaxis), *tick_labels(axes.yaxis)]
+    shown = [item for item in shown if not isinstance(item, Text) or item.get_text()]
+    boxes = [item.get_window_extent() for item in shown]
+    for number, box in enumerate(boxes):
+        assert box.x0 >= 0 and box.y0 >= 0, shown[number]
+        assert box.x1 <= figure.bbox.x1 and box.y1 <= figure.bbox.y1, shown[number]
+        assert not [shown[i] for i in range(number) if box.overlaps(boxes[i])], shown[number]
+
+
+@pytest.mark.parametrize(
+    "tasks", [("hopper",), ("hopper", "walker2d"), ("hopper", "halfcheetah", "walker2d")]
+)
+@pytest.mark.parametrize("seeds", [3, 5])
+def test_no_words_overlap(tmp_path: Path, tasks: tuple[str, ...], seeds: int) -> None:
+    scale = {"hopper": 1.0, "halfcheetah": -12.0, "walker2d": 4.0}
+    for task in tasks:
+        for seed in range(seeds):
+            for method in ("aihf", "rlhf", "ipl", "irl", "oracle", "bc", "a_method_of_mine"):
+                returns = [0.0] if method == "bc" else [900 * scale[task], 1000 * scale[task]]
+                learned = PREFERRED if method in ("aihf", "rlhf", "irl") else ()
+                failed = 10 if seed == 2 and method == "ipl" else None
+                write_run(tmp_path / "s", task, method, seed, returns, learned=learned, failed_at=failed)
+    comparison = read_comparison(tmp_path / "s", "s")
+    for figure in (figure5(comparison), profiles(comparison), reward_panels(comparison)):
+        assert figure is not None
+        assert_readable(figure)
+
+
+def test_profiles_by_hand(tmp_path: Path) -> None:
+    for seed, final in enumerate((100.0, 400.0, 400.0, 900.0)):
+        write_run(tmp_path / "s", "hopper", "aihf", seed, [0, 0, final])
+        write_run(tmp_path / "s", "walker2d", "aihf", seed, [0, 0, 2000.0])
+        write_run(tmp_path / "s", "hopper", "rlhf", seed, [0, 0, 0.0])
+    figure = profiles(read_comparison(tmp_path / "s", "s"))
+    assert figure is not None
+    (line,) = [line for line in figure.axes[0].get_lines() if line.get_color() == COLOURS["aihf"]]
+    shares = dict(zip(np.asarray(line.get_xdata()), np.asarray(line.get_ydata()), strict=True))
+    near = {tau: shares[min(shares, key=lambda x: abs(x - tau))] for tau in (0.0, 0.3, 0.6, 1.2)}
+    assert near == {0.0: 1.0, 0.3: 7 / 8, 0.6: 5 / 8, 1.2: 4 / 8}
+    assert "RLHF (1 of 2 tasks)" in words(figure)
+
+
+def test_what_the_reward_learned(tmp_path: Path) -> None:
+    for seed in range(3):
+        write_run(tmp_path / "s", "hopper", "aihf", seed, [0, 1, 2], learned=PREFERRED)
+        write_run(tmp_path / "s", "hopper", "oracle", seed, [0, 1, 2])
+    figure = reward_panels(read_comparison(tmp_path / "s", "s"))
+    assert figure is not None
+    said = " ".join(words(figure)).replace("\n", " ")
+    assert "Not recorded by these runs: Correlation on preference data; Correlation on the policy's" in said
+    assert len(figure.axes) == 3 and "EPIC distance" in figure.axes[2].get_ylabel()
+    (accuracy,) = [line for line in figure.axes[0].get_lines() if line.get_color() == COLOURS["aihf"]]
+    assert np.asarray(accuracy.get_xdata()).tolist() == [10, 20]  # undefined at step 0
+    assert np.asarray(accuracy.get_ydata()).tolist() == pytest.approx([0.6, 0.7])
+
+
+def test_old_runs_have_no_reward_figure_and_an_earlier_one_goes(tmp_path: Path) -> None:
+    output = tmp_path / "out"
+    write_run(tmp_path / "s", "hopper", "aihf", 0, [0, 1, 2])
+    output.mkdir()
+    (output / "reward.png").write_bytes(b"of other runs")
+    write_comparison(tmp_path / "s", "s", output)
+    assert not (output / "reward.png").exists()
+
+
+def test_provenance(tmp_path: Path) -> None:
+    recorded: dict[str, Any] = {
+        "commit": "0123456789abcdef0123456789abcdef01234567-dirty",
+        "device": "NVIDIA H200",
+        "threads": 16,
+        "versions": {"python": "3.11.7", "torch": "2.13.0"},
+    }
+    code = {"object": "Mine", "file": "mine.py", "sha256": "ab" * 32, "package": "", "version": ""}
+    write_run(tmp_path / "s", "hopper", "aihf", 0, [0, 1, 2], batch=[0, 1], **recorded)
+    write_run(tmp_path / "s", "hopper", "aihf", 1, [0, 1], batch=[0, 1], failed_at=10, **recorded)
+    write_run(tmp_path / "s", "hopper", "mine", 0, [0, 1, 2], code=code, command="make other")
+    said = provenance(read_comparison(tmp_path / "s", "s"))
+    for part in (
+        "3 runs (1 failed) on Hopper-v5: 1 to 2 seeds a method, 20 steps a run, 2 min 0 s of wall time",
+        "| Hopper-v5 | AIHF | 0–1 (failed: 1) | 20 | NVIDIA H200, 16 threads | 1 min 0 s "
+        "| `0123456789ab-dirty` | 1 |",
+        "| Hopper-v5 | mine | 0 | 20 | not recorded | 1 min 0 s | not recorded | 2 |",
+        "2. `make other`",
+        "2 runs: python 3.11.7, torch 2.13.0",
+        f"feedback sha256 `{'hopper':f<64}`",
+        f"mine: `Mine` in `mine.py`, sha256 `{'ab' * 32}`",
+    ):
+        assert part in said
+    assert str(tmp_path) not in said
+
+
+def test_the_other_horizon_is_an_appendix(tmp_path: Path) -> None:
+    for task in ("hopper", "walker2d"):
+        write_run(tmp_path / "mine", task, "aihf", 0, [0, 0, 800])
+    write_run(tmp_path / "mine", "hopper", "rlhf", 0, [0, 0, 70])
+    for seed in range(3):
+        write_run(tmp_path / "mine-fixed-horizon", "hopper", "aihf", seed, [0, 0, 500 + seed], fixed=True)
+    write_comparison(tmp_path / "mine", "mine", tmp_path / "out")
+    said = (tmp_path / "out" / "appendix.md").read_text()
+    assert "| RLHF | 70.0 (one seed) | – |" in said
+    assert "| Method | mine (standard horizon) | mine-fixed-horizon (fixed horizon) |" in said
+    assert "| AIHF | 800 (one seed) | 501 [range 500 to 502], 3 seeds |" in said
+    assert "Walker2d-v5: no run under the other rule." in said
+
+
+def test_latex_is_whole_and_escaped(tmp_path: Path) -> None:
+    write_run(tmp_path / "s", "hopper", "aihf", 0, [0, 1, -20.0])
+    write_run(tmp_path / "s", "hopper", "my_50%_method", 0, [0, 1, 2])
+    tex = latex(tabulate(read_comparison(tmp_path / "s", "s")))
+    assert tex.isascii() and r"my\_50\%\_method" in tex and "$-$20.0 (1 seed)" in tex
+    for environment in ("document", "table", "tabular"):
+        assert tex.count(rf"\begin{{{environment}}}") == tex.count(rf"\end{{{environment}}}") == 1
+    body = tex.split(r"\midrule")[1].split(r"\bottomrule")[0]
+    cells = [line for line in body.splitlines() if line.endswith(r"\\") and "multicolumn" not in line]
+    assert len(cells) == 2 and all(line.count(" & ") == 5 for line in cells)
+    assert escape("a_b & 5% {#} −1 é") == r"a\_b \& 5\% \{\#\} $-$1 ?"
+
+
+def test_errors_write_nothing(tmp_path: Path) -> None:
+    with pytest.raises(NoResults, match="no run of the study s has ended here"):
+        write_comparison(tmp_path / "s", "s", tmp_path / "out")
+    folder = write_run(tmp_path / "s", "hopper", "aihf", 0, [0, 1, 2])
+    (folder / "progress.csv").write_text("step\n")
+    with pytest.raises(InvalidResults, match=r"seed_0/progress\.csv: column return_mean"):
+        write_comparison(tmp_path / "s", "s", tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+WITHOUT_TORCH = """
+import sys
+class Absent:
+    absent = "torch", "gymnasium", "mujoco", "minari", "stable_baselines3", "safetensors", "tyro", "h5py"
+    def find_spec(self, name, path=None, target=None):
+        if name in self.absent:
+            raise ModuleNotFoundError(name)
+sys.meta_path.insert(0, Absent())
+from benchmarks.figure5 import main
+sys.exit(main(sys.argv[1:]))
+"""
+
+
+def test_redrawing_needs_no_torch_and_gives_the_same_bytes(tmp_path: Path) -> None:
+    study = tmp_path / "results" / "mine"
+    write_run(study, "hopper", "aihf", 0, [0, 1, 2], learned=PREFERRED)
+    write_run(study, "walker2d", "aihf", 0, [0, 1, 2])
+    command = [sys.executable, "-c", WITHOUT_TORCH, str(study.parent)]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert {"curves.png", "table.md"} < {path.name for path in (study / "hopper").iterdir()}
+    drawn = {path.name for path in study.iterdir() if path.is_file()}
+    assert drawn == FILES | {"reward.png"}
+    here = write_comparison(study, "mine", tmp_path / "here")
+    for path in here.paths:
+        assert path.read_bytes() == (study / path.name).read_bytes()
+    image = matplotlib.image.imread(study / "figure5.png")
+    assert image.shape[1] > 1200 and image[..., :3].std() > 0.05
+
+
+def test_an_unfinished_study_is_drawn_into_its_folder(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    study = tmp_path / "runs" / "mine"
+    write_run(study, "hopper", "aihf", 0, [0, 1, 2], below=".")
+    assert main(["--runs", str(study)]) == 0
+    assert "Hopper-v5: no run of RLHF, IPL, BC, IRL" in capsys.readouterr().out
+    assert (study / "figure5.png").exists()
+    for arguments in (["--runs", str(tmp_path / "none")], [str(tmp_path / "none")]):
+        assert main(arguments) == 2
+        assert capsys.readouterr().err.count("\n") == 1
+
+
+def test_make_draws_without_an_environment_of_its_own(tmp_path: Path) -> None:
+    for name in ("Makefile", "constraints.txt", "pyproject.toml"):
+        shutil.copy(ROOT / name, tmp_path)
+    environment = {
+        name: value for name, value in os.environ.items() if name not in ("MAKEFLAGS", "MAKELEVEL")
+    }
+
+    def recipe(*arguments: str) -> str:
+        command = ["make", "-n", "figure5", f"PYTHON={sys.executable}", *arguments]
+        return subprocess.run(
+            command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=True
+        ).stdout
+
+    assert recipe("RUNS=a b") == '"$PYTHON" -m benchmarks.figure5 --runs "$RUNS"\n'
+    pins = (tmp_path / "constraints.txt").read_text()
+    (tmp_path / "constraints.txt").write_text(pins.replace("numpy==", "numpy==0."))
+    assert recipe().startswith('echo "Setting up .venv')  # other versions may draw other bytes
+
+
+def test_negative_zero_is_zero(tmp_path: Path) -> None:
+    write_run(tmp_path / "s", "hopper", "aihf", 0, [0, 0, -1.0])
+    tables = tabulate(read_comparison(tmp_path / "s", "s"))
+    assert float(rows(csv_text(tables))["hopper", "aihf"]["normalised_score_estimate"]) == -0.001
+    assert "-0.00" not in markdown(tables)
