@@ -20,7 +20,8 @@ Variables of bench (ENV also of data)
   Name         Default    Example            Meaning
   ENV          hopper     ENV=walker2d       task: hopper, halfcheetah, walker2d; all: these three; swimmer and
                                              ant once you trained their policies (`aihf data train`)
-  PRESET       quick      PRESET=smoke       smoke (minutes), quick (half an hour) or paper (a GPU)
+  PRESET       quick      PRESET=smoke       smoke (minutes), quick (half an hour), reference
+                                             (hours: results/figure5) or paper (a GPU)
   METHODS      preset's   METHODS=aihf,rlhf  any of aihf, rlhf, ipl, bc, irl, oracle, constant_plus,
                                              constant_minus; your own as my_method.py:MyMethod, or as
                                              name=my_method.py:MyMethod: docs/your_method.md

@@ -20,7 +20,7 @@ ALL_TASKS = ("hopper", "halfcheetah", "walker2d")
 """What ENV=all stands for: the three panels of the paper's Figure 5."""
 
 METHODS = ("aihf", "rlhf", "ipl", "bc", "irl", "oracle", "constant_plus", "constant_minus")
-PRESETS = ("smoke", "quick", "paper")
+PRESETS = ("smoke", "quick", "reference", "paper")
 LARGEST_SEED = 1_000_000
 DEVICES = ("auto", "cpu", "cuda")
 PRECISIONS = ("auto", "float32", "bfloat16")

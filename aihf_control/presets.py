@@ -1,4 +1,4 @@
-"""The three sizes of a study."""
+"""The sizes of a study."""
 
 from __future__ import annotations
 
@@ -35,10 +35,18 @@ QUICK = Settings(
     ipl=IPLConfig(updates=14_000),
 )
 
+REFERENCE = replace(QUICK, steps=200_000, ipl=IPLConfig(updates=50_000))
+
 PAPER = replace(Settings(steps=500_000), sac=SACConfig(random_steps=10_000))
 
 PRESETS = {
     "smoke": Preset("bench-smoke", ("aihf", "rlhf", "ipl", "bc", "oracle"), (0, 1), SMOKE),
     "quick": Preset("bench", ("aihf", "rlhf", "ipl", "bc"), (0, 1, 2), QUICK),
+    "reference": Preset(
+        "figure5",
+        ("aihf", "rlhf", "ipl", "bc", "irl", "oracle", "constant_plus", "constant_minus"),
+        (0, 1, 2),
+        REFERENCE,
+    ),
     "paper": Preset("bench-paper", ("aihf", "rlhf", "ipl", "bc", "irl", "oracle"), tuple(range(10)), PAPER),
 }
