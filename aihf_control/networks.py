@@ -15,6 +15,7 @@ from aihf_control.randomness import SeedStreams
 Layers = list[tuple[Tensor, Tensor]]
 
 LOG_STD_MIN, LOG_STD_MAX = -20.0, 2.0
+REFERENCE_LOG_STD = -3.0  # a narrower clone of deterministic demonstrations would forbid everything else
 TANH_EPSILON = 1e-6  # keeps log(1 - tanh²) finite; Stable-Baselines3's value
 ACTION_EDGE = 1e-3  # recorded actions are read this far inside ±1, where their density is finite
 
@@ -184,10 +185,17 @@ class SquashedGaussianActor(nn.Module):
         """The deterministic action, (S, B, A)."""
         return torch.tanh(self.distribution(observations, exact=True)[0])
 
-    def sample(self, observations: Tensor, noise: Tensor) -> tuple[Tensor, Tensor]:
-        """Actions (S, B, A) in [-1, 1] and their log-densities (S, B), reparameterised by `noise`."""
+    def sample(
+        self, observations: Tensor, noise: Tensor, reference: SquashedGaussianActor | None = None
+    ) -> tuple[Tensor, Tensor]:
+        """Actions (S, B, A) in [-1, 1], reparameterised by `noise`, and their cost c(π(·|s)) (S, B): the
+        log-density, or with a `reference` π⁰, which gets no gradient, the exact KL(π‖π⁰)."""
         mean, log_std = self.distribution(observations)
         actions = torch.tanh(mean + log_std.exp() * noise)
+        if reference is not None:
+            with torch.no_grad():
+                goal, log_width = reference.distribution(observations)
+            return actions, gaussian_divergence(mean, log_std, goal, log_width.clamp(min=REFERENCE_LOG_STD))
         gaussian = -0.5 * noise.square() - log_std - 0.5 * math.log(2 * math.pi)
         return actions, (gaussian - torch.log(1 - actions.square() + TANH_EPSILON)).sum(-1)
 
@@ -198,6 +206,13 @@ class SquashedGaussianActor(nn.Module):
         noise = (torch.atanh(inside) - mean) * torch.exp(-log_std)
         gaussian = -0.5 * noise.square() - log_std - 0.5 * math.log(2 * math.pi)
         return (gaussian - torch.log(1 - inside.square() + TANH_EPSILON)).sum(-1)
+
+
+def gaussian_divergence(mean: Tensor, log_std: Tensor, goal: Tensor, log_width: Tensor) -> Tensor:
+    """KL(N(mean, std) ‖ N(goal, width)), (S, B, A) → (S, B); squashing both by tanh leaves it as it is."""
+    variance_ratio = (2 * (log_std - log_width)).exp()
+    distance = ((mean - goal) * (-log_width).exp()).square()
+    return (0.5 * (variance_ratio + distance - 1) - (log_std - log_width)).sum(-1)
 
 
 class TwinCritic(nn.Module):

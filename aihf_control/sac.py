@@ -63,12 +63,13 @@ def critic_loss(
     batch: Batch,
     noise: Tensor,
     discount: float,
+    reference: SquashedGaussianActor | None = None,
 ) -> tuple[Tensor, Metrics]:
     """Half the twins' squared soft Bellman error; `temperature` (S,), `noise` (S, B, A)."""
     with torch.no_grad():
-        next_actions, log_density = actor.sample(batch.next_observations, noise)
+        next_actions, cost = actor.sample(batch.next_observations, noise, reference)
         next_value = target(batch.next_observations, next_actions).amin(1)
-        next_value = next_value - temperature.unsqueeze(1) * log_density
+        next_value = next_value - temperature.unsqueeze(1) * cost
         goal = batch.rewards + discount * batch.masks * next_value
     values = critic(batch.observations, batch.actions)
     losses = 0.5 * (values - goal.unsqueeze(1)).square().mean(-1).sum(1)
@@ -76,14 +77,20 @@ def critic_loss(
 
 
 def actor_loss(
-    actor: SquashedGaussianActor, critic: TwinCritic, temperature: Tensor, observations: Tensor, noise: Tensor
+    actor: SquashedGaussianActor,
+    critic: TwinCritic,
+    temperature: Tensor,
+    observations: Tensor,
+    noise: Tensor,
+    reference: SquashedGaussianActor | None = None,
 ) -> tuple[Tensor, Tensor, Metrics]:
-    """E[α log π − min Q]; also the actions' log-densities (S, B), which the temperature needs."""
-    actions, log_density = actor.sample(observations, noise)
+    """E[α c − min Q]; also the cost c (S, B): the actions' log-densities, which the temperature needs."""
+    actions, cost = actor.sample(observations, noise, reference)
     value = critic(observations, actions, frozen=True).amin(1)
-    losses = (temperature.unsqueeze(1) * log_density - value).mean(-1)
-    metrics = {"actor_loss": losses.detach(), "entropy": -log_density.detach().mean(-1)}
-    return losses.sum(), log_density.detach(), metrics
+    losses = (temperature.unsqueeze(1) * cost - value).mean(-1)
+    mean_cost = cost.detach().mean(-1)
+    told = {"entropy": -mean_cost} if reference is None else {"divergence": mean_cost}
+    return losses.sum(), cost.detach(), {"actor_loss": losses.detach()} | told
 
 
 def temperature_loss(
@@ -95,7 +102,11 @@ def temperature_loss(
 
 
 class SAC:
-    """Actor, twin critics and temperature of S seeds, with their optimisers."""
+    """Actor, twin critics and temperature of S seeds, with their optimisers.
+
+    With a `reference` policy π⁰ the cost c(π(·|s)) of alignment is KL(π‖π⁰) in place of the log-density
+    (AIHF's L3), and the temperature, which is then β, stays as it is.
+    """
 
     def __init__(
         self,
@@ -115,12 +126,18 @@ class SAC:
         self.actor.to(device)
         self.critic.to(device)
         self.target = copy.deepcopy(self.critic).requires_grad_(False)
+        self.reference: SquashedGaussianActor | None = None
         start = torch.full((len(seeds),), config.initial_temperature, device=device)
         self.log_temperature = nn.Parameter(start.log())
         self.target_entropy = -float(actions) if config.target_entropy is None else config.target_entropy
         self.actor_optimiser = Adam(self.actor.body.flat, config.learning_rate)
         self.critic_optimiser = Adam(self.critic.body.flat, config.learning_rate)
         self.temperature_optimiser = Adam(self.log_temperature, config.learning_rate)
+
+    def add_reference(self) -> SquashedGaussianActor:
+        """The actor as it now is, to stay close to from here on."""
+        self.reference = copy.deepcopy(self.actor).requires_grad_(False)
+        return self.reference
 
     @torch.no_grad()
     def act(self, observations: Tensor, noise: Tensor | None = None) -> Tensor:
@@ -137,18 +154,20 @@ class SAC:
         """
         temperature = self.log_temperature.detach().exp()
         loss, metrics = critic_loss(
-            self.critic, self.target, self.actor, temperature, batch, noise[0], self.config.discount
-        )
+            self.critic, self.target, self.actor, temperature, batch, noise[0], self.config.discount,
+            self.reference,
+        )  # fmt: skip
         self.critic_optimiser.descend(loss)
         if not critic_only:
-            loss, log_density, more = actor_loss(
-                self.actor, self.critic, temperature, batch.observations, noise[1]
+            loss, cost, more = actor_loss(
+                self.actor, self.critic, temperature, batch.observations, noise[1], self.reference
             )
             self.actor_optimiser.descend(loss)
             metrics |= more
-            loss, more = temperature_loss(self.log_temperature, log_density, self.target_entropy)
-            self.temperature_optimiser.descend(loss)
-            metrics |= more
+            if self.reference is None:
+                loss, more = temperature_loss(self.log_temperature, cost, self.target_entropy)
+                self.temperature_optimiser.descend(loss)
+                metrics |= more
         with torch.no_grad():
             self.target.body.flat.lerp_(self.critic.body.flat, self.config.polyak)
         return metrics
@@ -165,6 +184,8 @@ class SAC:
             "target": self.target.body.flat.detach(),
             "log_temperature": self.log_temperature.detach(),
         }
+        if self.reference is not None:
+            live["reference"] = self.reference.body.flat.detach()
         for name in ("actor", "critic", "temperature"):
             live |= prefixed(f"{name}_optimiser", getattr(self, f"{name}_optimiser").tensors())
         return live

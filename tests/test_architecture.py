@@ -31,6 +31,7 @@ LAYERS = (
         "updates",
         "alignment",
         "evaluation",
+        "agent_steps",
         "diagnostics",
         "probe",
         "datasets",

@@ -1,13 +1,19 @@
 """Every method must improve on a task where the best return, 0, is known."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
 import toy
 
+from aihf_control.choices import InvalidChoice
 from aihf_control.diagnostics import preference_accuracy
 from aihf_control.evaluation import Roller
 from aihf_control.methods import METHODS, Context, Method
+from aihf_control.methods.ipl import IPL
+from aihf_control.methods.settings import IPLConfig
+from aihf_control.randomness import SeedStreams
 from aihf_control.samples import FeedbackTables
 
 SEEDS = (0, 1, 2)
@@ -87,6 +93,24 @@ def test_seeds_share_nothing(name: str) -> None:
     observation = torch.tensor([[[1.0, 0.0]]])
     together = method.actor.mode(observation.expand(3, 1, 2))[1]
     torch.testing.assert_close(together, alone.actor.mode(observation)[0], atol=1e-3, rtol=0)
+
+
+@pytest.mark.parametrize("share", [0.0, 0.25, 1.0])
+def test_ipl_draws_the_share_of_demonstrations_that_is_asked_for(share: float) -> None:
+    tables = FeedbackTables(toy.feedback(), toy.SETTINGS.aihf.trajectory_discount, "cpu")
+    config = replace(toy.SETTINGS.ipl, demonstration_share=share, transitions_per_update=40)
+    method = IPL(Context(toy.TASK, SEEDS, replace(toy.SETTINGS, ipl=config), tables, torch.device("cpu")))
+    rows = method.draw_rows(SeedStreams(SEEDS, "transitions"))
+    of_pairs, all_rows = len(tables.pairs.steps), len(tables.pairs.steps) + len(tables.demonstrated.steps)
+    assert rows.shape == (100, len(SEEDS), 40)
+    assert ((rows >= of_pairs).sum(-1) == 40 * share).all()
+    assert rows.min() >= 0 and rows.max() < all_rows
+    assert len(rows.unique()) > 10  # not one row again and again
+
+
+def test_a_share_outside_0_and_1_is_refused() -> None:
+    with pytest.raises(InvalidChoice, match=r"demonstration_share is 1\.5, not between 0 and 1"):
+        IPLConfig(demonstration_share=1.5)
 
 
 def test_environment_steps_count_the_rollouts() -> None:

@@ -1,15 +1,17 @@
 """Batched networks against `torch.nn.Linear` and `torch.distributions`, one member at a time."""
 
+import copy
 import math
 
 import pytest
 import torch
 from torch import Tensor, nn
-from torch.distributions import Independent, Normal, TransformedDistribution
+from torch.distributions import Independent, Normal, TransformedDistribution, kl_divergence
 from torch.distributions.transforms import TanhTransform
 
 from aihf_control.networks import (
     ACTION_EDGE,
+    REFERENCE_LOG_STD,
     SeedMLP,
     SquashedGaussianActor,
     TwinCritic,
@@ -237,6 +239,33 @@ def test_sample_is_the_tanh_of_a_scaled_and_shifted_noise_with_its_own_log_densi
     torch.testing.assert_close(log_density, policy.log_density(observations, actions))
     expected = reference(policy, observations).log_prob(actions)
     torch.testing.assert_close(log_density, expected, rtol=0, atol=1e-4)
+
+
+def test_the_cost_against_a_reference_is_the_divergence_of_the_two_gaussians() -> None:
+    policy, other, observations = actor(), actor(), draw(MEMBERS, BATCH, 4)
+    with torch.no_grad():
+        other.body.flat.add_(0.1 * draw(*other.body.flat.shape, seed=3))
+    _, cost = policy.sample(observations, draw(MEMBERS, BATCH, 2, seed=1), other)
+    normals = [Normal(mean, log_std.exp()) for mean, log_std in (
+        policy.distribution(observations), other.distribution(observations)
+    )]  # fmt: skip
+    torch.testing.assert_close(cost, kl_divergence(*normals).sum(-1))
+    cost.sum().backward()
+    assert policy.body.flat.grad is not None and policy.body.flat.grad.abs().sum() > 0
+    assert other.body.flat.grad is None
+
+
+def test_a_reference_narrower_than_its_floor_counts_as_wide_as_the_floor() -> None:
+    wide, observations = actor(), draw(MEMBERS, BATCH, 4)
+    narrow = copy.deepcopy(wide)
+    with torch.no_grad():
+        for policy, log_std in ((wide, 0.0), (narrow, -10.0)):
+            policy.body.flat.zero_()
+            policy.body.layers()[-1][1][..., 2:] = log_std
+    _, cost = wide.sample(observations, draw(MEMBERS, BATCH, 2, seed=1), narrow)
+    # by hand, for each of two dimensions: log(σ⁰/σ) + σ²/(2·σ⁰²) − ½ with σ = 1, means 0
+    one = REFERENCE_LOG_STD + 0.5 * math.exp(-2 * REFERENCE_LOG_STD) - 0.5
+    torch.testing.assert_close(cost, torch.full_like(cost, 2 * one))
 
 
 def test_mode_is_the_sample_without_noise() -> None:

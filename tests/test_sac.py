@@ -341,6 +341,24 @@ def test_critic_only_leaves_actor_and_temperature_alone() -> None:
     assert metrics.keys() == {"critic_loss", "value"}
 
 
+def test_held_to_a_reference_the_temperature_stays_and_the_policy_strays_less_the_larger_it_is() -> None:
+    strays = []
+    for temperature in (0.01, 100.0):
+        sac = learner()
+        reference = sac.add_reference()
+        with torch.no_grad():
+            sac.log_temperature.fill_(math.log(temperature))
+        for batch, noise in random_updates(30):
+            metrics = sac.update(batch, noise)
+        torch.testing.assert_close(
+            sac.log_temperature.exp().detach(), torch.full((len(sac.seeds),), temperature)
+        )
+        assert torch.equal(reference.body.flat, learner().actor.body.flat)
+        assert "temperature" not in metrics and "reference" in sac.tensors()
+        strays.append(metrics["divergence"])
+    assert (strays[1] < 0.1 * strays[0]).all()
+
+
 def test_target_moves_by_the_polyak_share() -> None:
     sac = learner()
     old = sac.target.body.flat.clone()

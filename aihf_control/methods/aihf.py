@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import numpy as np
 import torch
 from torch import Tensor
 
+from aihf_control.agent_steps import AgentSteps
 from aihf_control.alignment import Exploration
 from aihf_control.evaluation import Roller, Rollouts
 from aihf_control.methods.method import Context
@@ -38,9 +38,7 @@ class AIHF(SACMethod):
 
     def update_reward(self, round: int) -> Metrics:
         """Gradient steps on w1·L1 + L2 with demonstrations, pairs and fresh trajectories of the policy."""
-        rollouts = self._roll(round)
-        self.environment_steps += torch.from_numpy(rollouts.lengths.sum(1))
-        agent = _AgentSteps(rollouts, self.config.trajectory_discount, self.context.device)
+        agent = self._agent_steps(round)
         feedback, config = self.context.feedback, self.context.settings.reward
         streams = SeedStreams(self.context.seeds, "reward update", round, self.context.device)
         rows = streams.uniform(self.config.reward_steps, 2, config.rows_per_step, dtype=torch.float64)
@@ -51,7 +49,16 @@ class AIHF(SACMethod):
             self.learner.optimiser.descend(loss)
         return metrics
 
-    def _loss(self, rows: Tensor, pairs: Tensor, agent: _AgentSteps) -> tuple[Tensor, Metrics]:
+    def _agent_steps(self, round: int) -> AgentSteps:
+        if self.config.replay_steps is not None:
+            replay = self.aligner.replay
+            recent = replay.unpack(replay.latest(min(self.config.replay_steps, replay.size)))
+            return AgentSteps.from_replay(recent, self.config.trajectory_discount)
+        rollouts = self._roll(round)
+        self.environment_steps += torch.from_numpy(rollouts.lengths.sum(1))
+        return AgentSteps.from_rollouts(rollouts, self.config.trajectory_discount, self.context.device)
+
+    def _loss(self, rows: Tensor, pairs: Tensor, agent: AgentSteps) -> tuple[Tensor, Metrics]:
         """−(w1·L1 + L2) and penalties on a minibatch; `rows` (S, 2, B) in [0, 1), `pairs` (S, P)."""
         feedback, model = self.context.feedback, self.learner.model
         shown = feedback.demonstrated
@@ -88,27 +95,3 @@ class AIHF(SACMethod):
         """The aligner's environments, then the rollouts'."""
         super().close()
         self.roller.close()
-
-
-class _AgentSteps:
-    """The policy's own steps, weighted as in `E_τ~π[Σ_t γ^t r]`."""
-
-    def __init__(self, rollouts: Rollouts, discount: float, device: torch.device) -> None:
-        seeds, episodes, time = rollouts.rewards.shape
-        self._counts = torch.as_tensor(rollouts.lengths.sum(1, keepdims=True), device=device)
-        # each seed's played steps first, so that an index below its count is a step of its own
-        order = np.argsort(~rollouts.valid.reshape(seeds, -1), axis=1, kind="stable")
-        self._order = torch.as_tensor(order, device=device)
-        weights = np.broadcast_to(discount ** np.arange(time) / episodes, (seeds, episodes, time))
-        columns = (rollouts.observations, rollouts.actions, weights[..., None])
-        packed = np.concatenate([c.reshape(seeds, episodes * time, -1) for c in columns], axis=-1)
-        self._rows = torch.as_tensor(packed, device=device, dtype=torch.float32)
-        self._widths = [column.shape[-1] for column in columns]
-
-    def sample(self, uniforms: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Observations, actions and unbiased weights of steps drawn by `uniforms` (S, B) in [0, 1)."""
-        chosen = self._order.gather(1, (uniforms * self._counts).long())
-        rows = self._rows.gather(1, chosen.unsqueeze(-1).expand(*chosen.shape, self._rows.shape[-1]))
-        observations, actions, weights = rows.split(self._widths, dim=-1)
-        share = self._counts.float() / uniforms.shape[1]
-        return observations, actions, weights.squeeze(-1) * share

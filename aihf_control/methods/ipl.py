@@ -143,8 +143,17 @@ class IPL:
         """Rows of the next updates, into the places that their CUDA graph reads."""
         config, table = self.config, self.context.feedback.pairs
         self._pairs.copy_(pairs.indices(UPDATES_PER_DRAW, config.pairs_per_update, len(table)))
-        rows = transitions.indices(UPDATES_PER_DRAW, config.transitions_per_update, len(self._transitions))
-        self._rows.copy_(rows)
+        self._rows.copy_(self.draw_rows(transitions))
+
+    def draw_rows(self, streams: SeedStreams) -> Tensor:
+        """Rows of the joined table (U, S, T), where the pairs' steps lie before the demonstrations'."""
+        count, share = self.config.transitions_per_update, self.config.demonstration_share
+        if share is None:
+            return streams.indices(UPDATES_PER_DRAW, count, len(self._transitions))
+        of_pairs, shown = len(self.context.feedback.pairs.steps), round(share * count)
+        others = streams.indices(UPDATES_PER_DRAW, count - shown, of_pairs)
+        demonstrated = streams.indices(UPDATES_PER_DRAW, shown, len(self._transitions) - of_pairs)
+        return torch.cat([others, of_pairs + demonstrated], dim=-1)
 
     def _update_at_position(self) -> Metrics:
         chosen, rows = (table.index_select(0, self._position)[0] for table in (self._pairs, self._rows))

@@ -22,6 +22,9 @@ class AIHFConfig:
     """γ of the sums in L1 (a departure: the paper discounts)."""
     rollout_episodes: int = 10
     """Fresh trajectories of the current policy for each reward update."""
+    replay_steps: int | None = None
+    """In place of fresh trajectories, those of the last so many SAC steps (a departure: they are also of
+    earlier policies); None: fresh ones."""
 
 
 @dataclass(frozen=True)
@@ -29,10 +32,13 @@ class RLHFConfig:
     """A reward fitted once, then SAC from a cloned policy."""
 
     reward_steps: int = 2_000
-    warm_up_steps: int = 5_000
+    warm_up_steps: int = 10_000
     """SAC steps in which the critic alone learns, with policy and temperature as they were cloned."""
+    kl_weight: float | None = 1.0
+    """β of the cost β·KL(π‖clone) in L3, in standard deviations of the fitted reward on the preference data;
+    None: the cloned policy is where plain SAC starts and nothing more."""
     initial_temperature: float = 0.1
-    """Below SAC's own 1.0, at which the entropy bonus would undo the cloned policy."""
+    """Of that plain SAC: below its own 1.0, at which the entropy bonus would undo the cloned policy."""
 
 
 @dataclass(frozen=True)
@@ -47,8 +53,15 @@ class IPLConfig:
     largest_weight: float = 100.0
     pairs_per_update: int = 8
     transitions_per_update: int = 256
+    demonstration_share: float | None = None
+    """Of these transitions, the share that is drawn from the demonstrations, 0 to 1; None: as many as there
+    are among all offline transitions, which is under one in a hundred."""
     updates: int | None = None
     """Updates in all; None: as many as the others take SAC steps. An update costs about four of theirs."""
+
+    def __post_init__(self) -> None:
+        if self.demonstration_share is not None and not 0 <= self.demonstration_share <= 1:
+            raise InvalidChoice(f"ipl.demonstration_share is {self.demonstration_share}, not between 0 and 1")
 
 
 @dataclass(frozen=True)
