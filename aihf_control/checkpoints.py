@@ -29,7 +29,7 @@ FORMAT = 1
 KEPT_ROUNDS = 2
 """States kept: the newest, and one to fall back to. Replay files are all kept."""
 
-_MANIFEST = re.compile(r"round_(\d{5,})\.json")
+_ROUND = re.compile(r"(?:round_(\d{5,})\.json|state_(\d{5,})\.safetensors)")
 _OWN_FILE = re.compile(r"(?:(?:state|replay)_\d{5,}\.safetensors|round_\d{5,}\.json)")
 _ROWS = "rows"
 
@@ -103,8 +103,8 @@ class Checkpoint:
         format, which is whole but not for this version.
         """
         remove_leftovers(self.folder)
-        matches = [_MANIFEST.fullmatch(path.name) for path in self.folder.glob("round_*")]
-        rounds = sorted({int(match[1]) for match in matches if match}, reverse=True)
+        matches = [_ROUND.fullmatch(path.name) for path in self.folder.glob("*")]
+        rounds = sorted({int(match[1] or match[2]) for match in matches if match}, reverse=True)
         for round in rounds:
             try:
                 loaded, self._replay = self._load(round)
@@ -169,6 +169,8 @@ def _read_manifest(path: Path, round: int) -> dict[str, Any]:
     try:
         body = json.loads(path.read_text(encoding="utf-8"))
         expected = body.pop("sha256")
+    except FileNotFoundError as error:
+        raise _Unverified(f"{path}: is missing, as after a kill in the middle of a save") from error
     except OSError as error:
         raise _Unverified(f"{path}: {error.strerror}") from error
     except (ValueError, RecursionError, KeyError, AttributeError, TypeError) as error:

@@ -15,7 +15,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from types import TracebackType
 
-from aihf_control.files import TEMPORARY_PREFIX, make_folder, naming, remove_leftovers
+from aihf_control.files import TEMPORARY_PREFIX, make_folder, naming, remove_leftovers, write_all
 from aihf_control.processes import Process
 from aihf_control.signals import uninterrupted
 
@@ -180,7 +180,7 @@ def _create(path: Path, content: bytes) -> bool:
         except FileExistsError:
             return False
         try:
-            os.write(descriptor, content)
+            write_all(descriptor, content)
         except BaseException:
             path.unlink(missing_ok=True)
             raise

@@ -55,8 +55,8 @@ def _handle(signum: int, frame: FrameType | None) -> None:
 def interruptible() -> Iterator[None]:
     """Within, the first SIGTERM, SIGUSR1 or SIGUSR2 raises `Preempted`, SIGINT `KeyboardInterrupt`.
 
-    Further signals change nothing. The old handlers are restored at the end; but after `Preempted` the
-    three signals are ignored from then on, so that the exit status is the same whatever follows. Does
+    Further signals change nothing. The old handlers are restored at the end; but after `Preempted` all
+    four signals are ignored from then on, so that the exit status is the same whatever follows. Does
     nothing outside of the main thread, and leaves SIGINT alone where it is ignored (`nohup`, `… &`).
     """
     if threading.current_thread() is not threading.main_thread():
@@ -68,7 +68,7 @@ def interruptible() -> Iterator[None]:
     try:
         yield
     except Preempted:
-        old |= dict.fromkeys(PREEMPTING, signal.SIG_IGN)
+        old |= dict.fromkeys(caught, signal.SIG_IGN)
         raise
     finally:
         for signum, handler in old.items():

@@ -36,10 +36,10 @@ def from_rollouts() -> AgentSteps:
         starts = np.cumsum((0, *lengths))
         for episode, length in enumerate(lengths):
             observations[seed, episode, :length, 0] = starts[episode] + np.arange(length)
-    lengths = np.array(LENGTHS)
+    counts = np.array(LENGTHS)
     zeros = np.zeros((2, 3, 4))
     return AgentSteps.from_rollouts(
-        Rollouts(observations, -observations, zeros, lengths, observations[:, :, 0], zeros[..., 0] > 0),
+        Rollouts(observations, -observations, zeros, counts, observations[:, :, 0], zeros[..., 0] > 0),
         DISCOUNT,
         torch.device("cpu"),
     )
