@@ -35,6 +35,7 @@ Variables of bench (ENV also of data)
   DEMO_NOISE   0          DEMO_NOISE=0.1     action noise in the demonstrations, 0 to 1
   LABEL_ERROR  0          LABEL_ERROR=0.1    share of preference labels that are wrong, 0 to 1
   TENSORBOARD  0          TENSORBOARD=1      1 also writes TensorBoard events
+  FORCE_NEW    0          FORCE_NEW=1        1 starts over beside runs made in another way, as STUDY-2
 
 Variable of figure5
   RUNS         none       RUNS=results/runs/figure5  compare what this study has so far, finished or not
@@ -50,7 +51,7 @@ endef
 .PHONY: help setup bench data figure5 speed test test-all lint format clean
 
 BENCH_VARIABLES := ENV PRESET METHODS SEEDS STEPS STUDY DEVICE PRECISION ENVIRONMENTS DEMO_MIX DEMO_NOISE LABEL_ERROR
-VARIABLES := $(BENCH_VARIABLES) TENSORBOARD RUNS PYTHON TORCH_INDEX
+VARIABLES := $(BENCH_VARIABLES) TENSORBOARD FORCE_NEW RUNS PYTHON TORCH_INDEX
 
 # A misspelt variable would otherwise be ignored, and half an hour spent on the defaults.
 GIVEN := $(foreach v,$(.VARIABLES),$(if $(findstring command,$(origin $v)),$v))
@@ -79,6 +80,7 @@ ifneq ($(filter bench data speed,$(MAKECMDGOALS)),)
     $(foreach v,$(BENCH_VARIABLES),$(call quoted,$v=$($v))) 2>&1)
   $(if $(WRONG),$(error $(WRONG)))
   $(if $(filter-out 0 1,$(TENSORBOARD)),$(error TENSORBOARD=$(TENSORBOARD) is neither 0 nor 1))
+  $(if $(filter-out 0 1,$(FORCE_NEW)),$(error FORCE_NEW=$(FORCE_NEW) is neither 0 nor 1))
 endif
 
 help:
@@ -122,7 +124,8 @@ BENCH_OPTIONS = $(strip --task "$$ENV" $(call option,--preset,PRESET) $(call opt
   $(call option,--seeds,SEEDS) $(call option,--steps,STEPS) $(call option,--study,STUDY) $(call option,--device,DEVICE) \
   $(call option,--precision,PRECISION) $(call option,--environments,ENVIRONMENTS) \
   $(call option,--feedback.demo-mix,DEMO_MIX) $(call option,--feedback.demo-noise,DEMO_NOISE) \
-  $(call option,--feedback.teacher.mistake,LABEL_ERROR) $(if $(filter 1,$(TENSORBOARD)),--tensorboard))
+  $(call option,--feedback.teacher.mistake,LABEL_ERROR) $(if $(filter 1,$(TENSORBOARD)),--tensorboard) \
+  $(if $(filter 1,$(FORCE_NEW)),--force-new))
 
 # Written beside the results, so that a reader can run it again.
 bench: export AIHF_COMMAND = $(strip make bench \

@@ -17,7 +17,14 @@ from aihf_control import choices
 from aihf_control.choices import InvalidChoice, choose
 from aihf_control.comparison_report import write_comparison
 from aihf_control.environment_steps import BrokenEnvironments
-from aihf_control.experiment import Study, on_device, run_study, train_policies
+from aihf_control.experiment import (
+    Study,
+    check_study,
+    name_beside,
+    on_device,
+    run_study,
+    train_policies,
+)
 from aihf_control.feedback import FeedbackConfig
 from aihf_control.locks import Locked
 from aihf_control.machine import choose_device
@@ -69,9 +76,10 @@ class Bench:
     """Train the methods over several seeds and write the figure and the table."""
 
     task: str
-    """hopper, halfcheetah, walker2d, or all: the three, one after the other."""
+    """hopper, halfcheetah, walker2d, or all: the three, one after the other; swimmer and ant once their
+    policies are trained."""
     preset: str = "quick"
-    """smoke (minutes), quick (half an hour on two cores) or paper (a GPU)."""
+    """smoke (minutes), quick (half an hour on two cores), reference (hours) or paper (a GPU)."""
     methods: str | None = None
     """Comma-separated, your own as my_method.py:MyMethod (docs/your_method.md); else the preset's."""
     seeds: str | None = None
@@ -90,6 +98,9 @@ class Bench:
     """Minari id to take the demonstrations from, instead of the task's expert tier."""
     preferences: tuple[str, ...] = ()
     """Minari ids to cut the preference pairs from, instead of the task's simple and medium tiers."""
+    force_new: bool = False
+    """Where runs of that name were made in another way, start over beside them, as NAME-2; nothing is
+    overwritten."""
     tensorboard: bool = False
     """Also write TensorBoard events beside each run."""
     root: Path = field(default_factory=Folders.default_root)
@@ -108,11 +119,21 @@ class Bench:
         name = choices.parse_study(self.study or preset.study)
         source = self._feedback_source(tasks, folders)
         methods = register(chosen)
-        shown = [self._feedback(task, source, folders) for task in tasks]
-        for task, feedback in zip(tasks, shown, strict=True):
-            study = Study(name, self.preset, task, methods, seeds, settings, device, _command())
+        planned = [
+            (
+                Study(name, self.preset, task, methods, seeds, settings, device, _command()),
+                self._feedback(task, source, folders),
+            )
+            for task in tasks
+        ]
+        if self.force_new:
+            name = name_beside(planned, folders)
+            planned = [(replace(study, name=name), feedback) for study, feedback in planned]
+        for study, feedback in planned:
+            check_study(study, feedback, folders)
+        for study, feedback in planned:
             run_study(study, feedback, folders, _say, _event_writer() if self.tensorboard else None)
-            runs = folders.runs / name / task.name
+            task, runs = study.task, folders.runs / name / study.task.name
             _say("\n" + write_report(runs, name, task.name, methods, folders.report(name, task)).text)
         if len(tasks) > 1:
             compared = folders.report(name, tasks[0]).parent

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -19,6 +20,7 @@ from aihf_control.methods.settings import Settings
 from aihf_control.plugins import SOURCES
 from aihf_control.preparation import Folders, Say
 from aihf_control.runs import (
+    InvalidRun,
     RunPaths,
     differences,
     find_batches,
@@ -60,9 +62,48 @@ def on_device(settings: Settings, device: torch.device, precision: str, environm
 def run_study(
     study: Study, feedback: Feedback | None, folders: Folders, say: Say, observer: Observer | None = None
 ) -> None:
-    """Train every method's seeds that are not finished yet; a finished one is left as it is."""
-    _check_alike(study, folders)
+    """Train every method's seeds that are not finished yet; a finished one is left as it is.
+
+    Raises `InvalidData` before anything is trained or written if `check_study` does.
+    """
+    configs = _configs(study, feedback, folders)
+    _check(study, configs, folders)
     machine.keep_freed_memory()
+    discount = study.settings.aihf.trajectory_discount
+    tables = FeedbackTables(feedback, discount, study.device) if feedback else None
+    context = Context(study.task, study.seeds, study.settings, tables, study.device)
+    for method, config in configs.items():
+        paths = _paths(study, method, folders)
+        remove_finished_checkpoints(paths)
+        for seeds in _batches(paths, study.seeds, say):
+            _run_batch(paths, replace(context, seeds=seeds), config, observer)
+
+
+def check_study(study: Study, feedback: Feedback | None, folders: Folders) -> None:
+    """Raise `InvalidData`, naming every difference, if its runs there are were made in another way."""
+    _check(study, _configs(study, feedback, folders), folders)
+
+
+def name_beside(studies: Sequence[tuple[Study, Feedback | None]], folders: Folders) -> str:
+    """The name under which these studies of one name, one a task, can start over or go on.
+
+    It is their own, or has -2, -3, … after it: the first that is free, or whose runs were made in just
+    this way. So nothing is overwritten, and the same command finds its own unfinished runs again.
+    """
+    for number in itertools.count(1):
+        first = studies[0][0].name
+        name = first if number == 1 else f"{first}-{number}"
+        try:
+            for study, feedback in studies:
+                check_study(replace(study, name=name), feedback, folders)
+        except (InvalidData, InvalidRun):
+            continue
+        return name
+    raise AssertionError("there is always a free number")
+
+
+def _configs(study: Study, feedback: Feedback | None, folders: Folders) -> dict[str, dict[str, Any]]:
+    """Of each method what `config.json` says, but for the seed and its batch."""
     reference = policies.references(study.task, folders.policies(study.task))
     config = {
         "study": study.name,
@@ -78,15 +119,33 @@ def run_study(
         "references": asdict(reference) if reference else None,
         "command": study.command,
     }
-    discount = study.settings.aihf.trajectory_discount
-    tables = FeedbackTables(feedback, discount, study.device) if feedback else None
-    for method in study.methods:
-        paths = RunPaths(folders.runs, study.name, study.task.name, method)
-        remove_finished_checkpoints(paths)
-        own = config | {"method": method, "settings": _settings_of(method, study.settings)} | _code_of(method)
-        context = Context(study.task, study.seeds, study.settings, tables, study.device)
-        for seeds in _batches(paths, own, study.seeds, say):
-            _run_batch(paths, replace(context, seeds=seeds), own, observer)
+    return {
+        method: config
+        | {"method": method, "settings": _settings_of(method, study.settings)}
+        | _code_of(method)
+        for method in study.methods
+    }
+
+
+def _paths(study: Study, method: str, folders: Folders) -> RunPaths:
+    return RunPaths(folders.runs, study.name, study.task.name, method)
+
+
+def _check(study: Study, configs: dict[str, dict[str, Any]], folders: Folders) -> None:
+    _check_alike(study, folders)
+    for method, config in configs.items():
+        paths = _paths(study, method, folders)
+        for seed in sorted({*study.seeds, *itertools.chain(*_recorded(paths, study.seeds))}):
+            _check_same(paths.seed(seed), config)
+
+
+def _check_same(folder: Path, config: dict[str, Any]) -> None:
+    there = read_config(folder)
+    if there is not None and (changes := differences(there, config)):
+        raise InvalidData(
+            f"{folder} was made with other settings ({'; '.join(changes)}): use the same ones, or another "
+            "--study (STUDY=name), or --force-new (FORCE_NEW=1), which starts over beside it"
+        )
 
 
 def _check_alike(study: Study, folders: Folders) -> None:
@@ -126,25 +185,18 @@ def _facts(feedback: Feedback) -> dict[str, Any]:
     }
 
 
-def _batches(
-    paths: RunPaths, config: dict[str, Any], seeds: Sequence[int], say: Say
-) -> list[tuple[int, ...]]:
+def _recorded(paths: RunPaths, seeds: Sequence[int]) -> list[tuple[int, ...]]:
+    """The batches that were begun and not ended and that hold any of `seeds`."""
+    return [batch for batch in find_batches(paths) if set(batch) & set(seeds)]
+
+
+def _batches(paths: RunPaths, seeds: Sequence[int], say: Say) -> list[tuple[int, ...]]:
     """The batches to run: recorded unfinished ones as they were, then one of all that is new."""
-    recorded = [batch for batch in find_batches(paths) if set(batch) & set(seeds)]
-    resumed = {seed for batch in recorded for seed in batch}
+    recorded = _recorded(paths, seeds)
     finished: list[int] = []
     new: list[int] = []
-    for seed in sorted(set(seeds) | resumed):
-        folder = paths.seed(seed)
-        earlier = read_config(folder)
-        if earlier is not None and (changes := differences(earlier, config)):
-            raise InvalidData(
-                f"{folder} was made with other settings ({'; '.join(changes)}): use the same ones, "
-                "or another --study (STUDY=name)"
-            )
-        status = read_status(folder)
-        if seed in resumed:
-            continue
+    for seed in sorted(set(seeds).difference(*recorded)):
+        status = read_status(paths.seed(seed))
         (finished if status is not None and status.ended else new).append(seed)
     if finished:
         say(f"{paths.method}: seeds {_list(finished)} are finished already")
