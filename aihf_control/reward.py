@@ -68,6 +68,11 @@ class RewardModel(nn.Module):
         """Rewards (S, B) of `inputs`, differentiable twice."""
         return self._bounded(self.body.composite(inputs))
 
+    @torch.no_grad()
+    def raise_by(self, offsets: Tensor) -> None:
+        """Add `offsets` (S,) to the rewards, but for the bound: to what goes into its tanh."""
+        self.body.layers()[-1][1].add_(offsets.view(-1, 1, 1))
+
     def member(self, index: int) -> dict[str, Tensor]:
         """One seed's reward as named tensors, for a file: weights (in, out), and the standardisation."""
         named = {"observation_mean": self.observation_mean, "observation_std": self.observation_std}

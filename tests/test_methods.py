@@ -12,6 +12,7 @@ from aihf_control.diagnostics import preference_accuracy
 from aihf_control.evaluation import Roller
 from aihf_control.methods import METHODS, Context, Method
 from aihf_control.methods.ipl import IPL
+from aihf_control.methods.rlhf import RLHF
 from aihf_control.methods.settings import IPLConfig
 from aihf_control.randomness import SeedStreams
 from aihf_control.samples import FeedbackTables
@@ -93,6 +94,19 @@ def test_seeds_share_nothing(name: str) -> None:
     observation = torch.tensor([[[1.0, 0.0]]])
     together = method.actor.mode(observation.expand(3, 1, 2))[1]
     torch.testing.assert_close(together, alone.actor.mode(observation)[0], atol=1e-3, rtol=0)
+
+
+def test_rlhf_has_a_zero_a_kl_in_the_scale_of_its_reward_and_its_own_clone_to_stay_close_to() -> None:
+    method, context = start("rlhf")
+    assert isinstance(method, RLHF)
+    method.start()
+    every = context.feedback.pairs.steps
+    rewards = method.rewards(every.rows(torch.arange(len(every)).expand(len(SEEDS), -1))).detach()
+    below = (rewards < 0).float().mean(1)
+    assert ((below < 0.02) & (rewards.amin(1) < rewards.mean(1) - rewards.std(1))).all()
+    sac = method.aligner.sac
+    assert sac.reference is not None and torch.equal(sac.reference.body.flat, method.actor.body.flat)
+    torch.testing.assert_close(sac.log_temperature.exp().detach(), 0.2 * rewards.std(1), rtol=0.05, atol=0)
 
 
 @pytest.mark.parametrize("share", [0.0, 0.25, 1.0])

@@ -2,6 +2,7 @@
 
 SAC unlearns a cloned policy within some thousand steps, even on the true reward and with a critic that was
 warmed up: beyond the clone's own narrow actions the critic has seen nothing. Hence the KL to the clone.
+And it falls on purpose if the fitted reward, whose offset is arbitrary, is mostly negative. Hence its zero.
 """
 
 from __future__ import annotations
@@ -9,7 +10,6 @@ from __future__ import annotations
 from dataclasses import replace
 
 import torch
-from torch import Tensor
 
 from aihf_control.alignment import Exploration
 from aihf_control.methods.method import Context
@@ -35,22 +35,23 @@ class RLHF(SACMethod):
         metrics = self.context.clone(self.actor) | self.learner.fit_preferences(
             feedback.pairs, settings.rlhf.reward_steps, cuda_graphs=settings.cuda_graphs
         )
-        if settings.rlhf.kl_weight is not None:
-            self._hold_to_the_clone(settings.rlhf.kl_weight)
+        self._calibrate()
         return metrics
 
     @torch.no_grad()
-    def _hold_to_the_clone(self, weight: float) -> None:
-        sac = self.aligner.sac
-        assert sac.reference is not None
-        sac.reference.load_state_dict(self.actor.state_dict())
-        sac.log_temperature.copy_((weight * self._reward_deviation()).log())
-
-    def _reward_deviation(self) -> Tensor:
-        """(S,) standard deviation of the fitted reward over steps of the preference data."""
+    def _calibrate(self) -> None:
+        """Set what the fit left open: the reward's zero, and the weight of the KL in the reward's scale."""
+        config, sac = self.context.settings.rlhf, self.aligner.sac
         steps = self.context.feedback.pairs.steps
-        streams = SeedStreams(self.context.seeds, "reward deviation", device=self.context.device)
-        return self.rewards(steps.rows(streams.indices(1, 10_000, len(steps))[0])).std(1)
+        streams = SeedStreams(self.context.seeds, "reward calibration", device=self.context.device)
+        rewards = self.rewards(steps.rows(streams.indices(1, 10_000, len(steps))[0]))
+        if config.zero_quantile is not None:
+            low = rewards.quantile(config.zero_quantile, dim=1)
+            self.learner.model.raise_by(-low)
+        if config.kl_weight is not None:
+            assert sac.reference is not None
+            sac.reference.load_state_dict(self.actor.state_dict())
+            sac.log_temperature.copy_((config.kl_weight * rewards.std(1)).log())
 
     def run_round(self, round: int, steps: int) -> Metrics:
         """One round of SAC on the fixed reward; the first steps train the critic alone."""

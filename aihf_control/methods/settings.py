@@ -34,7 +34,10 @@ class RLHFConfig:
     reward_steps: int = 2_000
     warm_up_steps: int = 10_000
     """SAC steps in which the critic alone learns, with policy and temperature as they were cloned."""
-    kl_weight: float | None = 1.0
+    zero_quantile: float | None = 0.01
+    """Quantile of the fitted reward on the preference data that is moved to 0. Bradley–Terry leaves the
+    offset open, and where falling ends an episode a negative mean teaches to fall. None: left open."""
+    kl_weight: float | None = 2.0
     """β of the cost β·KL(π‖clone) in L3, in standard deviations of the fitted reward on the preference data;
     None: the cloned policy is where plain SAC starts and nothing more."""
     initial_temperature: float = 0.1
