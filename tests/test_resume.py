@@ -59,6 +59,7 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.mark.parametrize("kills", [6, pytest.param(20, marks=pytest.mark.slow)])
+@pytest.mark.usefixtures("whole")  # so that this process, of which the others are copies, is warm
 def test_kills_at_random_moments_change_nothing(tmp_path: Path, kills: int) -> None:
     rounds_in_all = 2 * kills + 2
     study, log = small_study(rounds=rounds_in_all), tmp_path / "log"

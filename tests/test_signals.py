@@ -15,6 +15,7 @@ from aihf_control.signals import PREEMPTING, REQUEUE_ME, Preempted, interruptibl
 @pytest.fixture(autouse=True)
 def handlers() -> Iterator[None]:
     old = {signum: signal.getsignal(signum) for signum in (*PREEMPTING, signal.SIGINT)}
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # ignored where the tests run as `make test &`
     yield
     for signum, handler in old.items():
         signal.signal(signum, handler)
