@@ -7,11 +7,13 @@ Targets
   help      this text
   setup     create .venv with the pinned packages; the targets below do so by themselves, once
   bench     train the methods over several seeds and write the figure and the table to results/
+  sweep     the same as jobs, each of a task, a method and a group of seeds: docs/cluster.md
   data      build a task's datasets in data/minari/ from its committed policies
   figure5   redraw the figures and tables from the committed results; needs no torch
   speed     measure this machine's training speed against Stable-Baselines3; ten minutes
   test      fast tests
   test-all  every test, the slow ones too
+  test-slurm  the sweep on a real Slurm, which is started on this machine and stopped again
   lint      ruff and mypy
   format    rewrite the code in ruff's style
   clean     remove .venv, data/minari/, caches and build files; results/ and data/policies/ stay
@@ -37,6 +39,13 @@ Variables of bench (ENV also of data)
   TENSORBOARD  0          TENSORBOARD=1      1 also writes TensorBoard events
   FORCE_NEW    0          FORCE_NEW=1        1 starts over beside runs made in another way, as STUDY-2
 
+Variables of sweep: those of bench, and
+  CLUSTER        local    CLUSTER=slurm      local: as many jobs at once as GPUs or cores; slurm: an array job
+  SEEDS_PER_JOB  10       SEEDS_PER_JOB=5    a job's seeds are trained as one batch
+  CPUS           1        CPUS=8             cores of a job
+  DRY_RUN        0        DRY_RUN=1          print the plan and its hours, start nothing
+  PARTITION, ACCOUNT, GPUS (0 or 1 a job), MEMORY (GB a job), TIME (4:00:00)  of CLUSTER=slurm
+
 Variable of figure5
   RUNS         none       RUNS=results/runs/figure5  compare what this study has so far, finished or not
   Without .venv a PYTHON that has matplotlib, numpy, pandas and scipy as in constraints.txt draws too.
@@ -48,10 +57,11 @@ Variables of setup
 endef
 
 .DEFAULT_GOAL := help
-.PHONY: help setup bench data figure5 speed test test-all lint format clean
+.PHONY: help setup bench sweep data figure5 speed test test-all test-slurm lint format clean
 
 BENCH_VARIABLES := ENV PRESET METHODS SEEDS STEPS STUDY DEVICE PRECISION ENVIRONMENTS DEMO_MIX DEMO_NOISE LABEL_ERROR
-VARIABLES := $(BENCH_VARIABLES) TENSORBOARD FORCE_NEW RUNS PYTHON TORCH_INDEX
+SWEEP_VARIABLES := CLUSTER SEEDS_PER_JOB CPUS PARTITION ACCOUNT GPUS MEMORY TIME
+VARIABLES := $(BENCH_VARIABLES) $(SWEEP_VARIABLES) DRY_RUN TENSORBOARD FORCE_NEW RUNS PYTHON TORCH_INDEX
 
 # A misspelt variable would otherwise be ignored, and half an hour spent on the defaults.
 GIVEN := $(foreach v,$(.VARIABLES),$(if $(findstring command,$(origin $v)),$v))
@@ -71,16 +81,15 @@ HERE := $(shell test "$$(cat $(STAMP) 2>/dev/null)" = "$$(pwd -P)" && test -x .v
 
 # Before anything is installed or written: one line for the first wrong value.
 quoted = '$(subst ','\'',$1)'
-ifneq ($(filter bench data speed,$(MAKECMDGOALS)),)
+ifneq ($(filter bench sweep data speed,$(MAKECMDGOALS)),)
   ifeq ($(shell command -v $(call quoted,$(PYTHON))),)
     $(error PYTHON=$(PYTHON) was not found: install Python 3.11 or newer, or name it with PYTHON=)
   endif
   # by the environment's own Python once there is one: it sees the methods of other packages
   WRONG := $(shell $(if $(HERE),.venv/bin/python,$(call quoted,$(PYTHON))) -B -m aihf_control.choices \
-    $(foreach v,$(BENCH_VARIABLES),$(call quoted,$v=$($v))) 2>&1)
+    $(foreach v,$(BENCH_VARIABLES) $(SWEEP_VARIABLES),$(call quoted,$v=$($v))) 2>&1)
   $(if $(WRONG),$(error $(WRONG)))
-  $(if $(filter-out 0 1,$(TENSORBOARD)),$(error TENSORBOARD=$(TENSORBOARD) is neither 0 nor 1))
-  $(if $(filter-out 0 1,$(FORCE_NEW)),$(error FORCE_NEW=$(FORCE_NEW) is neither 0 nor 1))
+  $(foreach v,TENSORBOARD FORCE_NEW DRY_RUN,$(if $(filter-out 0 1,$($v)),$(error $v=$($v) is neither 0 nor 1)))
 endif
 
 help:
@@ -133,6 +142,21 @@ bench: export AIHF_COMMAND = $(strip make bench \
 bench: $(STAMP) $(if $(filter 1,$(TENSORBOARD)),$(STAMP)-tensorboard)
 	@.venv/bin/aihf bench $(BENCH_OPTIONS)
 
+$(STAMP)-slurm: $(STAMP)
+	@echo "Adding submitit to .venv, once."
+	@$(PIP_INSTALL) -e '.[slurm]'
+	@touch $@
+
+SWEEP_OPTIONS = $(strip $(call option,--cluster,CLUSTER) $(call option,--seeds-per-job,SEEDS_PER_JOB) \
+  $(call option,--cpus,CPUS) $(call option,--partition,PARTITION) $(call option,--account,ACCOUNT) \
+  $(call option,--gpus,GPUS) $(call option,--memory,MEMORY) $(call option,--time,TIME) \
+  $(if $(filter 1,$(DRY_RUN)),--dry-run))
+
+sweep: export AIHF_COMMAND = $(strip make sweep \
+  $(foreach v,$(BENCH_VARIABLES) $(SWEEP_VARIABLES),$(if $($v),$v=$(if $(word 2,$($v)),$(call quoted,$($v)),$($v)))))
+sweep: $(STAMP) $(if $(filter 1,$(TENSORBOARD)),$(STAMP)-tensorboard) $(if $(filter slurm,$(CLUSTER)),$(STAMP)-slurm)
+	@.venv/bin/aihf sweep $(BENCH_OPTIONS) $(SWEEP_OPTIONS)
+
 data: $(STAMP)
 	@.venv/bin/aihf data build --task "$$ENV"
 
@@ -158,7 +182,10 @@ test: $(STAMP)
 	@.venv/bin/python -m pytest -q
 
 test-all: $(STAMP)
-	@.venv/bin/python -m pytest -q -m "slow or not slow"
+	@.venv/bin/python -m pytest -q -m "not slurm"
+
+test-slurm: $(STAMP)-slurm
+	@.venv/bin/python -m pytest -v -rs -m slurm
 
 lint: $(STAMP)
 	@.venv/bin/ruff check aihf_control benchmarks tests

@@ -24,6 +24,7 @@ PRESETS = ("smoke", "quick", "reference", "paper")
 LARGEST_SEED = 1_000_000
 DEVICES = ("auto", "cpu", "cuda")
 PRECISIONS = ("auto", "float32", "bfloat16")
+CLUSTERS = ("local", "slurm")
 BACKENDS = ("auto", "serial", "workers", "envpool")
 
 ENTRY_POINTS = "aihf_control.methods"
@@ -43,6 +44,11 @@ class ChosenMethod:
     name: str
     file: str = ""
     attribute: str = ""
+
+    @property
+    def entry(self) -> str:
+        """As METHODS names it."""
+        return f"{self.name}={self.file}:{self.attribute}" if self.file else self.name
 
 
 def choose(variable: str, value: str, valid: Iterable[str]) -> str:
@@ -168,6 +174,34 @@ def parse_steps(value: str) -> int:
     return int(digits)
 
 
+def parse_count(variable: str, value: str, least: int = 1) -> int:
+    """A whole number from `least` up."""
+    if not (value.isascii() and value.isdecimal() and len(value) < 10 and int(value) >= least):
+        raise InvalidChoice(f"{variable}={value} is not a whole number from {least} up")
+    return int(value)
+
+
+def parse_minutes(value: str) -> int:
+    """Slurm's way of writing a time limit, in minutes: `240`, `4:00:00`, `1-12:00:00`."""
+    match = re.fullmatch(r"(?:(?:(\d{1,3})-)?(\d{1,4}):(\d\d):(\d\d))|(\d{1,6})", value, re.ASCII)
+    if match is None:
+        raise InvalidChoice(
+            f"TIME={value} is not a time limit: write minutes, as 240, or 4:00:00, or 1-12:00:00"
+        )
+    days, hours, minutes, seconds, alone = (int(part or 0) for part in match.groups())
+    total = alone or (days * 24 + hours) * 60 + minutes + (seconds > 0)
+    if total < 2:
+        raise InvalidChoice(f"TIME={value} is too short: a job is told to stop a minute before its end")
+    return total
+
+
+def parse_slurm_name(variable: str, value: str) -> str:
+    """A partition or an account: nothing that a batch script could read as something else."""
+    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._,@-]*", value, re.ASCII):
+        raise InvalidChoice(f"{variable}={value} is no name: use letters, digits, '.', '_', ',', '@' and '-'")
+    return value
+
+
 CHECKS = {
     "ENV": parse_tasks,
     "METHODS": parse_methods,
@@ -181,6 +215,14 @@ CHECKS = {
     "DEMO_MIX": lambda value: parse_share("DEMO_MIX", value),
     "DEMO_NOISE": lambda value: parse_share("DEMO_NOISE", value),
     "LABEL_ERROR": lambda value: parse_share("LABEL_ERROR", value),
+    "CLUSTER": lambda value: choose("CLUSTER", value, CLUSTERS),
+    "PARTITION": lambda value: parse_slurm_name("PARTITION", value),
+    "ACCOUNT": lambda value: parse_slurm_name("ACCOUNT", value),
+    "TIME": parse_minutes,
+    "GPUS": lambda value: parse_count("GPUS", value, least=0),
+    "CPUS": lambda value: parse_count("CPUS", value),
+    "MEMORY": lambda value: parse_count("MEMORY", value),
+    "SEEDS_PER_JOB": lambda value: parse_count("SEEDS_PER_JOB", value),
 }
 
 

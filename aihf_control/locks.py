@@ -81,6 +81,13 @@ class Owner:
             return None
 
 
+def is_held(folder: Path) -> bool:
+    """Whether a process has `folder`, as far as can be told from here."""
+    path = folder / LOCK_NAME
+    content = _read(path)
+    return content is not None and not _abandoned(path, content)
+
+
 class SeedLock:
     """A context in which this process alone writes `folders`, which are made; `Locked` if it cannot be.
 

@@ -72,8 +72,14 @@ LAYERS = (
         "events",
         "preparation",
         "experiment",
+        "sweep",
+        "submissions",
+        "monitor",
+        "estimate",
+        "local_jobs",
+        "slurm",
     ],
-    ["cli"],
+    ["commands", "cluster_commands", "cli", "__main__"],
 )
 """From the bottom; a module may import from its own layer and from those below it."""
 

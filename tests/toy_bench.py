@@ -17,7 +17,7 @@ from typing import Any
 import torch
 import toy
 
-from aihf_control import cli
+from aihf_control import cli, commands
 from aihf_control.batch import Observer
 from aihf_control.experiment import Study, run_study
 from aihf_control.files import TEMPORARY_PREFIX
@@ -66,7 +66,7 @@ def aihf(arguments: list[str], rounds: int = 30) -> int:
     PRESETS["quick"] = Preset("bench", ("aihf",), SEEDS, settings(rounds))
     known = {"_need_policies": lambda *_: None, "make_feedback": lambda *_: (toy.feedback(), "the toy's")}
     for name, stand_in in known.items():
-        setattr(cli, name, stand_in)
+        setattr(commands, name, stand_in)
     return cli.main(arguments)
 
 

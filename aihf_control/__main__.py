@@ -1,0 +1,8 @@
+"""`python -m aihf_control …` is `aihf …`."""
+
+import sys
+
+from aihf_control.cli import main
+
+if __name__ == "__main__":
+    sys.exit(main())
