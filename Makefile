@@ -38,6 +38,7 @@ Variables of bench (ENV also of data)
   LABEL_ERROR  0          LABEL_ERROR=0.1    share of preference labels that are wrong, 0 to 1
   TENSORBOARD  0          TENSORBOARD=1      1 also writes TensorBoard events
   FORCE_NEW    0          FORCE_NEW=1        1 starts over beside runs made in another way, as STUDY-2
+  OTHER_DEVICE 0          OTHER_DEVICE=1     1 lets runs begun on another device go on here, marked as moved
 
 Variables of sweep: those of bench, and
   CLUSTER        local    CLUSTER=slurm      local: as many jobs at once as GPUs or cores; slurm: an array job
@@ -61,7 +62,7 @@ endef
 
 BENCH_VARIABLES := ENV PRESET METHODS SEEDS STEPS STUDY DEVICE PRECISION ENVIRONMENTS DEMO_MIX DEMO_NOISE LABEL_ERROR
 SWEEP_VARIABLES := CLUSTER SEEDS_PER_JOB CPUS PARTITION ACCOUNT GPUS MEMORY TIME
-VARIABLES := $(BENCH_VARIABLES) $(SWEEP_VARIABLES) DRY_RUN TENSORBOARD FORCE_NEW RUNS PYTHON TORCH_INDEX
+VARIABLES := $(BENCH_VARIABLES) $(SWEEP_VARIABLES) DRY_RUN TENSORBOARD FORCE_NEW OTHER_DEVICE RUNS PYTHON TORCH_INDEX
 
 # A misspelt variable would otherwise be ignored, and half an hour spent on the defaults.
 GIVEN := $(foreach v,$(.VARIABLES),$(if $(findstring command,$(origin $v)),$v))
@@ -89,7 +90,7 @@ ifneq ($(filter bench sweep data speed,$(MAKECMDGOALS)),)
   WRONG := $(shell $(if $(HERE),.venv/bin/python,$(call quoted,$(PYTHON))) -B -m aihf_control.choices \
     $(foreach v,$(BENCH_VARIABLES) $(SWEEP_VARIABLES),$(call quoted,$v=$($v))) 2>&1)
   $(if $(WRONG),$(error $(WRONG)))
-  $(foreach v,TENSORBOARD FORCE_NEW DRY_RUN,$(if $(filter-out 0 1,$($v)),$(error $v=$($v) is neither 0 nor 1)))
+  $(foreach v,TENSORBOARD FORCE_NEW OTHER_DEVICE DRY_RUN,$(if $(filter-out 0 1,$($v)),$(error $v=$($v) is neither 0 nor 1)))
 endif
 
 help:
@@ -134,7 +135,7 @@ BENCH_OPTIONS = $(strip --task "$$ENV" $(call option,--preset,PRESET) $(call opt
   $(call option,--precision,PRECISION) $(call option,--environments,ENVIRONMENTS) \
   $(call option,--feedback.demo-mix,DEMO_MIX) $(call option,--feedback.demo-noise,DEMO_NOISE) \
   $(call option,--feedback.teacher.mistake,LABEL_ERROR) $(if $(filter 1,$(TENSORBOARD)),--tensorboard) \
-  $(if $(filter 1,$(FORCE_NEW)),--force-new))
+  $(if $(filter 1,$(FORCE_NEW)),--force-new) $(if $(filter 1,$(OTHER_DEVICE)),--other-device))
 
 # Written beside the results, so that a reader can run it again.
 bench: export AIHF_COMMAND = $(strip make bench \

@@ -118,8 +118,9 @@ class Sweep(Bench):
     def _arguments(self, axes: Axes, group: Group) -> list[str]:
         entry = next(method.entry for method in axes.methods if method.name == group.method)
         others = list(self.shared)
-        if self.cluster == "slurm" and self.device == "auto":
-            others += ["--device", "cuda" if self.gpus else "cpu"]
+        if self.cluster == "slurm":  # which may requeue a job on a node of another kind
+            others += [] if self.other_device else ["--other-device"]
+            others += ["--device", "cuda" if self.gpus else "cpu"] if self.device == "auto" else []
         return bench_arguments(group, entry, axes.study, others)
 
     def _submit(self, folder: Path, submission: Submission, axes: Axes) -> int:

@@ -112,6 +112,9 @@ class Bench:
     force_new: bool = False
     """Where runs of that name were made in another way, start over beside them, as NAME-2; nothing is
     overwritten."""
+    other_device: bool = False
+    """Let runs that were begun on another device, or with other threads, go on here; they are marked as
+    moved, in every table."""
     tensorboard: bool = False
     """Also write TensorBoard events beside each run."""
     report: bool = True
@@ -148,7 +151,17 @@ class Bench:
         methods, name = register(axes.methods), axes.study
         feedbacks = self.feedbacks()
         studies = [
-            Study(name, self.preset, task, methods, axes.seeds, settings, device, typed_command())
+            Study(
+                name,
+                self.preset,
+                task,
+                methods,
+                axes.seeds,
+                settings,
+                device,
+                typed_command(),
+                self.other_device,
+            )
             for task in axes.tasks
         ]
         planned = list(zip(studies, feedbacks, strict=True))

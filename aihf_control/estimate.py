@@ -41,7 +41,7 @@ def paces(folders: Iterable[Path], kind: Kind) -> dict[tuple[str, str], Pace]:
                 continue
             if config is None or status is None or not status.step or status.wall_seconds <= 0:
                 continue
-            if (config.get("device") == "cpu") != (kind == "CPU"):
+            if str(config.get("device")).startswith("cpu") != (kind == "CPU"):
                 continue
             key = str(config.get("task")), str(config.get("method"))
             seconds = status.wall_seconds / status.step / status.batch_size

@@ -20,6 +20,7 @@ from aihf_control.methods.settings import Settings
 from aihf_control.plugins import SOURCES
 from aihf_control.preparation import Folders, Say
 from aihf_control.runs import (
+    MAY_DIFFER,
     InvalidRun,
     RunPaths,
     differences,
@@ -34,6 +35,9 @@ from aihf_control.samples import FeedbackTables
 from aihf_control.sb3 import save_policy
 from aihf_control.tasks import Task
 from aihf_control.types import Feedback, InvalidData
+
+PLACE = ("device", "threads")
+"""Fields of `config.json` that say where a run was made; numbers differ in their last bits with them."""
 
 TRAINING_BATCH = 128
 """Batch size of the runs that make the reference policies."""
@@ -51,6 +55,8 @@ class Study:
     settings: Settings
     device: torch.device
     command: str
+    other_device: bool = False
+    """Let runs that were begun on another device, or with other threads, go on here, marked as moved."""
 
 
 def on_device(settings: Settings, device: torch.device, precision: str, environments: str) -> Settings:
@@ -136,15 +142,17 @@ def _check(study: Study, configs: dict[str, dict[str, Any]], folders: Folders) -
     for method, config in configs.items():
         paths = _paths(study, method, folders)
         for seed in sorted({*study.seeds, *itertools.chain(*_recorded(paths, study.seeds))}):
-            _check_same(paths.seed(seed), config)
+            _check_same(paths.seed(seed), config, PLACE if study.other_device else ())
 
 
-def _check_same(folder: Path, config: dict[str, Any]) -> None:
+def _check_same(folder: Path, config: dict[str, Any], allowed: Sequence[str]) -> None:
     there = read_config(folder)
-    if there is not None and (changes := differences(there, config)):
+    if there is not None and (changes := differences(there, config, (*MAY_DIFFER, *allowed))):
+        moved = all(change.startswith(PLACE) for change in changes)
+        hint = ", or --other-device (OTHER_DEVICE=1) to go on here, marked as moved" if moved else ""
         raise InvalidData(
             f"{folder} was made with other settings ({'; '.join(changes)}): use the same ones, or another "
-            "--study (STUDY=name), or --force-new (FORCE_NEW=1), which starts over beside it"
+            f"--study (STUDY=name), or --force-new (FORCE_NEW=1), which starts over beside it{hint}"
         )
 
 
@@ -216,8 +224,21 @@ def _run_batch(paths: RunPaths, context: Context, config: dict[str, Any], observ
         if all(status is not None and status.ended for status in statuses):
             return  # another process finished them while this one waited for its turn
         for seed, folder in zip(context.seeds, folders, strict=True):
-            write_config(folder, config | {"seed": seed, "batch": list(context.seeds)})
+            moves = {"moved": _moves(folder, config)}
+            write_config(folder, config | moves | {"seed": seed, "batch": list(context.seeds)})
         BatchRun(paths, context, lock, observer).run()
+
+
+def _moves(folder: Path, config: dict[str, Any]) -> list[dict[str, Any]]:
+    """From where to where a run that was begun has moved so far, this time included."""
+    there = read_config(folder)
+    if there is None:
+        return []
+    before, now = (f"{side['device']}, {side['threads']} threads" for side in (there, config))
+    status = read_status(folder)
+    step = status.step if status else 0
+    moves: list[dict[str, Any]] = there.get("moved", [])
+    return moves + ([{"step": step, "before": before, "after": now}] if before != now else [])
 
 
 def train_policies(

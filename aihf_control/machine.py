@@ -53,8 +53,18 @@ def choose_precision(name: str, device: torch.device) -> str:
 
 
 def describe_device(device: torch.device) -> str:
-    """The device's model, for the record."""
-    return torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu"
+    """The device's model, for the record: `NVIDIA H200`, or `cpu: ` and the processor's."""
+    return torch.cuda.get_device_name(device) if device.type == "cuda" else f"cpu: {processor()}"
+
+
+def processor() -> str:
+    """The processor's model, which decides how a product is rounded."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        lines = []
+    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    return names[0] if names else platform.processor() or platform.machine()
 
 
 def keep_freed_memory() -> None:

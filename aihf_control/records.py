@@ -48,6 +48,15 @@ class SettingsRecord:
 
 
 @dataclass(frozen=True)
+class Move:
+    """After `step` a run went on elsewhere: device and threads before and after."""
+
+    step: int
+    before: str
+    after: str
+
+
+@dataclass(frozen=True)
 class RunConfig:
     """The part of `config.json` that reports use; `device` and the like are left out."""
 
@@ -63,6 +72,7 @@ class RunConfig:
     feedback: FeedbackRecord
     references: References | None
     settings: SettingsRecord
+    moved: tuple[Move, ...] | None = None
 
 
 @dataclass(frozen=True)

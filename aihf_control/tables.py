@@ -172,7 +172,7 @@ def _cells(row: Row) -> list[str]:
 
 
 def notes(study: StudyResults) -> list[str]:
-    """One sentence a seed that failed, and a method whose seeds are missing or that has no run at all."""
+    """One sentence a seed that failed or moved, and a method whose seeds are missing or that has no run."""
     lines = []
     for results in study.methods:
         name = method_label(results.method)
@@ -182,6 +182,12 @@ def notes(study: StudyResults) -> list[str]:
                 f"{name} seed {run.config.seed} failed at step {run.status.failed_at_step:,}: {reason}. "
                 "It counts with the random policy's return from there on."
             )
+        for run in results.runs:
+            lines += [
+                f"{name} seed {run.config.seed} moved after step {move.step:,} from {move.before} to "
+                f"{move.after}: its numbers are not those of either alone, to the last bit."
+                for move in run.config.moved or ()
+            ]
         if results.missing:
             lines.append(
                 f"{name}: seeds {seed_list(results.missing)} are running or missing, and not counted."

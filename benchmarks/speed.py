@@ -8,7 +8,6 @@ else the machine does meanwhile hits all of them alike. `speed_contestants` hold
 from __future__ import annotations
 
 import os
-import platform
 import re
 import shlex
 import sys
@@ -27,7 +26,7 @@ from aihf_control.choices import DEVICES, InvalidChoice, choose
 from aihf_control.environments import choose_backend
 from aihf_control.figures import render
 from aihf_control.files import make_folder, write_atomically
-from aihf_control.machine import choose_device, choose_precision, describe_device, versions
+from aihf_control.machine import choose_device, choose_precision, describe_device, processor, versions
 from aihf_control.tasks import TASKS
 from benchmarks.speed_contestants import Failed, Spec
 from benchmarks.speed_match import Match
@@ -73,7 +72,7 @@ def measure(options: Options, command: str) -> Path:
     device = choose_device(choose("device", options.device, DEVICES))
     backend = choose_backend(options.environments, device.type)
     precision = choose_precision(options.precision, device)
-    folder = options.output / slug(describe_device(device))
+    folder = options.output / (slug(describe_device(device)) if device.type == "cuda" else "cpu")
     make_folder(folder)
     seeds = [count for count in options.seeds if count != 10 or device.type == "cuda"]
     timed: list[tuple[Row, str]] = []
@@ -153,16 +152,10 @@ def _method(options: Options, backend: str) -> list[str]:
 
 
 def _machine(device: torch.device) -> str:
-    name = platform.processor() or platform.machine()
-    flags = ""
-    with suppress(OSError):
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-        facts = dict(re.split(r"\s*:\s*", line, maxsplit=1) for line in reversed(lines) if ":" in line)
-        name = facts.get("model name", name)
-        flags = ", AVX512-BF16" if "avx512_bf16" in facts.get("flags", "") else ""
     cores = torch.get_num_threads()
-    processor = f"{name}, {cores} core{'s' if cores > 1 else ''}{flags}"
-    return f"{describe_device(device)}, {processor}" if device.type == "cuda" else processor
+    flags = ", AVX512-BF16" if torch.cpu._is_avx512_bf16_supported() else ""
+    described = f"{processor()}, {cores} core{'s' if cores > 1 else ''}{flags}"
+    return f"{describe_device(device)}, {described}" if device.type == "cuda" else described
 
 
 def _versions() -> str:

@@ -14,6 +14,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 import toy
 import toy_bench
 from toy_bench import ROUND_STEPS, SECONDS, SEEDS, aihf, ended, leftovers, numbers, small_study, start, train
@@ -25,7 +26,7 @@ from aihf_control.experiment import name_beside, run_study
 from aihf_control.locks import Locked
 from aihf_control.preparation import Folders
 from aihf_control.results import read_study
-from aihf_control.tables import csv_text, summarise
+from aihf_control.tables import csv_text, notes, summarise
 from aihf_control.types import InvalidData
 
 METHOD = Path("results/runs/bench/hopper/aihf")
@@ -313,6 +314,32 @@ def test_other_versions_and_settings_are_listed_before_anything_is_trained(
         "(STUDY=name), or --force-new (FORCE_NEW=1), which starts over beside it"
     )
     assert held(tmp_path) == before  # and no run of bc, whose turn comes first
+
+
+def test_another_device_goes_on_only_when_asked_and_the_run_is_marked(
+    whole: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stopped_at(tmp_path, 4, tmp_path / "log")
+    before, here = held(tmp_path), machine.describe_device(torch.device("cpu"))
+    monkeypatch.setattr(machine, "describe_device", lambda device: "another")
+    with pytest.raises(InvalidData) as raised:
+        train(tmp_path, small_study())
+    assert f'device: "{here}" there, "another" now' in str(raised.value)
+    assert str(raised.value).endswith("or --other-device (OTHER_DEVICE=1) to go on here, marked as moved")
+    assert held(tmp_path) == before
+    with pytest.raises(InvalidData, match=r"settings\.steps"):  # which is another run, wherever it goes on
+        train(tmp_path, replace(small_study(rounds=4), other_device=True))
+
+    train(tmp_path, replace(small_study(), other_device=True))
+    threads = torch.get_num_threads()
+    move = {"step": 4, "before": f"{here}, {threads} threads", "after": f"another, {threads} threads"}
+    for seed in SEEDS:
+        config = json.loads((tmp_path / METHOD / f"seed_{seed}/config.json").read_text())
+        assert config["moved"] == [move] and config["device"] == "another"
+    runs = tmp_path / "results/runs/bench/hopper"
+    told = notes(read_study(runs, "bench", "hopper", ["aihf"]))
+    assert f"AIHF seed 1 moved after step 4 from {move['before']} to {move['after']}" in told[1]
+    assert numbers(tmp_path) == numbers(whole)  # since here only its name was another
 
 
 def test_a_batch_goes_on_as_recorded_whatever_seeds_are_asked_for(whole: Path, tmp_path: Path) -> None:
