@@ -36,6 +36,8 @@ Variables of bench (ENV also of data)
   DEMO_MIX     0          DEMO_MIX=0.25      share of demonstrations from a lower tier, 0 to 1
   DEMO_NOISE   0          DEMO_NOISE=0.1     action noise in the demonstrations, 0 to 1
   LABEL_ERROR  0          LABEL_ERROR=0.1    share of preference labels that are wrong, 0 to 1
+  PREFERENCE_FILE  none   PREFERENCE_FILE=data/preferences/hopper/labels.npz  people's labels, imported with
+                                             `aihf preferences import`, instead of a simulated teacher's
   TENSORBOARD  0          TENSORBOARD=1      1 also writes TensorBoard events
   FORCE_NEW    0          FORCE_NEW=1        1 starts over beside runs made in another way, as STUDY-2
   OTHER_DEVICE 0          OTHER_DEVICE=1     1 lets runs begun on another device go on here, marked as moved
@@ -60,7 +62,8 @@ endef
 .DEFAULT_GOAL := help
 .PHONY: help setup bench sweep data figure5 speed test test-all test-slurm lint format clean
 
-BENCH_VARIABLES := ENV PRESET METHODS SEEDS STEPS STUDY DEVICE PRECISION ENVIRONMENTS DEMO_MIX DEMO_NOISE LABEL_ERROR
+BENCH_VARIABLES := ENV PRESET METHODS SEEDS STEPS STUDY DEVICE PRECISION ENVIRONMENTS DEMO_MIX DEMO_NOISE LABEL_ERROR \
+  PREFERENCE_FILE
 SWEEP_VARIABLES := CLUSTER SEEDS_PER_JOB CPUS PARTITION ACCOUNT GPUS MEMORY TIME
 VARIABLES := $(BENCH_VARIABLES) $(SWEEP_VARIABLES) DRY_RUN TENSORBOARD FORCE_NEW OTHER_DEVICE RUNS PYTHON TORCH_INDEX
 
@@ -134,7 +137,8 @@ BENCH_OPTIONS = $(strip --task "$$ENV" $(call option,--preset,PRESET) $(call opt
   $(call option,--seeds,SEEDS) $(call option,--steps,STEPS) $(call option,--study,STUDY) $(call option,--device,DEVICE) \
   $(call option,--precision,PRECISION) $(call option,--environments,ENVIRONMENTS) \
   $(call option,--feedback.demo-mix,DEMO_MIX) $(call option,--feedback.demo-noise,DEMO_NOISE) \
-  $(call option,--feedback.teacher.mistake,LABEL_ERROR) $(if $(filter 1,$(TENSORBOARD)),--tensorboard) \
+  $(call option,--feedback.teacher.mistake,LABEL_ERROR) $(call option,--preference-file,PREFERENCE_FILE) \
+  $(if $(filter 1,$(TENSORBOARD)),--tensorboard) \
   $(if $(filter 1,$(FORCE_NEW)),--force-new) $(if $(filter 1,$(OTHER_DEVICE)),--other-device))
 
 # Written beside the results, so that a reader can run it again.

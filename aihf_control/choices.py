@@ -202,6 +202,13 @@ def parse_slurm_name(variable: str, value: str) -> str:
     return value
 
 
+def parse_file(variable: str, value: str) -> Path:
+    """A file that is there."""
+    if not Path(value).is_file():
+        raise InvalidChoice(f"{variable}={value}: there is no such file")
+    return Path(value)
+
+
 CHECKS = {
     "ENV": parse_tasks,
     "METHODS": parse_methods,
@@ -215,6 +222,7 @@ CHECKS = {
     "DEMO_MIX": lambda value: parse_share("DEMO_MIX", value),
     "DEMO_NOISE": lambda value: parse_share("DEMO_NOISE", value),
     "LABEL_ERROR": lambda value: parse_share("LABEL_ERROR", value),
+    "PREFERENCE_FILE": lambda value: parse_file("PREFERENCE_FILE", value),
     "CLUSTER": lambda value: choose("CLUSTER", value, CLUSTERS),
     "PARTITION": lambda value: parse_slurm_name("PARTITION", value),
     "ACCOUNT": lambda value: parse_slurm_name("ACCOUNT", value),

@@ -12,7 +12,7 @@ import tyro
 from aihf_control import choices
 from aihf_control.choices import InvalidChoice, choose
 from aihf_control.cluster_commands import StatusOf, Sweep, shared_options
-from aihf_control.commands import Bench, DataBuild, DataTrain, FeedbackBuild, Report
+from aihf_control.commands import Bench, DataBuild, DataTrain, FeedbackBuild, PreferencesImport, Report
 from aihf_control.environment_steps import BrokenEnvironments
 from aihf_control.locks import Locked
 from aihf_control.presets import PRESETS
@@ -25,7 +25,7 @@ ERRORS = (InvalidChoice, InvalidData, InvalidResults, InvalidRun, Locked, Broken
 """What a user can mend: one line each, without a traceback."""
 
 
-Command = Bench | Sweep | StatusOf | DataTrain | DataBuild | FeedbackBuild | Report
+Command = Bench | Sweep | StatusOf | DataTrain | DataBuild | FeedbackBuild | PreferencesImport | Report
 COMMANDS: dict[str, type[Command]] = {
     "bench": Bench,
     "sweep": Sweep,
@@ -33,6 +33,7 @@ COMMANDS: dict[str, type[Command]] = {
     "data train": DataTrain,
     "data build": DataBuild,
     "feedback build": FeedbackBuild,
+    "preferences import": PreferencesImport,
     "report": Report,
 }
 
@@ -45,7 +46,7 @@ def parse(arguments: list[str]) -> Command:
             return _parse_command(name, arguments[words:])
     if arguments and not arguments[0].startswith("-"):
         choose("aihf command", " ".join(arguments[:1]), COMMANDS)
-    lines = [f"  aihf {name:<16}{kind.__doc__}" for name, kind in COMMANDS.items()]
+    lines = [f"  aihf {name:<20}{kind.__doc__}" for name, kind in COMMANDS.items()]
     print("\n".join(["Usage: aihf COMMAND [OPTIONS], with --help for a command's options", *lines]))
     raise SystemExit(0 if set(arguments) & {"-h", "--help"} else 2)
 

@@ -9,6 +9,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+import tyro
+
 from aihf_control import choices
 from aihf_control.choices import ChosenMethod, InvalidChoice, choose
 from aihf_control.comparison_report import write_comparison
@@ -24,7 +26,7 @@ from aihf_control.feedback import FeedbackConfig
 from aihf_control.machine import choose_device
 from aihf_control.methods.settings import Settings
 from aihf_control.plugins import register
-from aihf_control.preparation import FeedbackSource, Folders, build_data, make_feedback
+from aihf_control.preparation import FeedbackSource, Folders, build_data, import_preferences, make_feedback
 from aihf_control.presets import PRESETS
 from aihf_control.report import write_report
 from aihf_control.results import recorded_methods
@@ -109,6 +111,8 @@ class Bench:
     """Minari id to take the demonstrations from, instead of the task's expert tier."""
     preferences: tuple[str, ...] = ()
     """Minari ids to cut the preference pairs from, instead of the task's simple and medium tiers."""
+    preference_file: Path | None = None
+    """Labels of people, a file that `aihf preferences import` wrote, instead of a simulated teacher's."""
     force_new: bool = False
     """Where runs of that name were made in another way, start over beside them, as NAME-2; nothing is
     overwritten."""
@@ -183,11 +187,14 @@ class Bench:
         return [self._feedback(task, source, folders) for task in tasks]
 
     def _feedback_source(self, tasks: Sequence[Task], folders: Folders) -> FeedbackSource:
-        if len(tasks) > 1 and (self.demonstrations or self.preferences):
-            raise InvalidChoice("ENV=all: --demonstrations and --preferences are of one task: name that one")
-        if not (self.demonstrations and self.preferences):
+        given = (self.demonstrations, self.preferences, self.preference_file)
+        if len(tasks) > 1 and any(given):
+            raise InvalidChoice(
+                "ENV=all: --demonstrations, --preferences and --preference-file are of one task: name it"
+            )
+        if not (self.demonstrations and (self.preferences or self.preference_file)):
             _need_policies(tasks, folders)
-        return FeedbackSource(self.demonstrations, self.preferences or None, self.feedback)
+        return _source(self)
 
     def _feedback(self, task: Task, source: FeedbackSource, folders: Folders) -> Feedback:
         feedback, folder = make_feedback(task, source, folders, say)
@@ -243,15 +250,51 @@ class FeedbackBuild:
     """Minari id; the task's expert tier if not given."""
     preferences: tuple[str, ...] = ()
     """Minari ids; the task's simple and medium tiers if not given."""
+    preference_file: Path | None = None
+    """Labels of people, a file that `aihf preferences import` wrote, instead of a simulated teacher's."""
     root: Path = field(default_factory=Folders.default_root)
     feedback: FeedbackConfig = field(default_factory=FeedbackConfig)
 
     def run(self) -> int:
         """What was built before is only named."""
-        source = FeedbackSource(self.demonstrations, self.preferences or None, self.feedback)
-        feedback, folder = make_feedback(_task(self.task), source, Folders(self.root), say)
+        feedback, folder = make_feedback(_task(self.task), _source(self), Folders(self.root), say)
         say(f"feedback {feedback.sha256[:12]} in {folder}")
         return 0
+
+
+@dataclass(frozen=True)
+class PreferencesImport:
+    """Check preferences that people labelled and make them a --preference-file for every method."""
+
+    file: tyro.conf.Positional[Path]
+    """.npz with obs_1, obs_2, action_1, action_2 and label: 0 first, 1 second, 0.5 a tie."""
+    task: str
+    evaluation: Path | None = None
+    """A second such file, of which every pair is held out: it measures the reward and trains none."""
+    held_out_share: float = 0.1
+    """Without it, the share of pairs held out at random."""
+    seed: int = 0
+    """Of that choice."""
+    root: Path = field(default_factory=Folders.default_root)
+
+    def run(self) -> int:
+        """Writes nothing if anything is wrong."""
+        if not 0.0 < self.held_out_share < 1.0:
+            raise InvalidChoice(f"--held-out-share is {self.held_out_share}, not between 0 and 1")
+        path, people = import_preferences(
+            _task(self.task), self.file, self.evaluation, self.held_out_share, self.seed, Folders(self.root)
+        )
+        say(people.counts())
+        say(f"wrote {path}: give it as --preference-file (PREFERENCE_FILE=)")
+        return 0
+
+
+def _source(command: Bench | FeedbackBuild) -> FeedbackSource:
+    if command.preferences and command.preference_file:
+        raise InvalidChoice("--preferences and --preference-file are two sources of the same: give one")
+    return FeedbackSource(
+        command.demonstrations, command.preferences or None, command.feedback, command.preference_file
+    )
 
 
 @dataclass(frozen=True)

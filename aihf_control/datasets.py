@@ -24,9 +24,13 @@ import minari
 import numpy as np
 from minari.data_collector.episode_buffer import EpisodeBuffer
 
+from aihf_control.files import sha256, write_json
 from aihf_control.rollouts import Policy, roll_out
 from aihf_control.tasks import Task
 from aihf_control.types import Episode, InvalidData, require_shape
+
+MANIFEST = "manifest.json"
+EPISODES = "data/main_data.hdf5"
 
 TIERS = ("simple", "medium", "expert")
 ACTION_TOLERANCE = 1e-6
@@ -118,6 +122,7 @@ def load_episodes(dataset_id: str, task: Task, root: Path, download: bool = Fals
             raise InvalidData(f"dataset {dataset_id} is not in {root}: {_how_to_get(dataset_id, root)}")
         _download(dataset_id, root)
     data = _folder(dataset_id, root) / "data"
+    _check_hash(dataset_id, data.parent)
     _check_metadata(dataset_id, data / "metadata.json", task)
     episodes: list[Episode] = []
     try:
@@ -131,6 +136,24 @@ def load_episodes(dataset_id: str, task: Task, root: Path, download: bool = Fals
     if not episodes:
         raise InvalidData(f"dataset {dataset_id} holds no episodes")
     return tuple(episodes)
+
+
+def _check_hash(dataset_id: str, folder: Path) -> None:
+    """What we built must have kept every bit; a dataset from elsewhere has no manifest to say so."""
+    try:
+        manifest = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
+        expected, found = manifest["sha256"][EPISODES], sha256(folder / EPISODES)
+    except FileNotFoundError:
+        return  # if the episodes are gone, reading them says so
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise InvalidData(
+            f"dataset {dataset_id}: {MANIFEST} cannot be read ({error}): build it again"
+        ) from None
+    if found != expected:
+        raise InvalidData(
+            f"dataset {dataset_id}: {EPISODES} has SHA-256 {found[:12]}…, {MANIFEST} says "
+            f"{str(expected)[:12]}…: it was damaged or changed; build it again with `aihf data build`"
+        )
 
 
 def _store(
@@ -162,6 +185,8 @@ def _store(
                 num_episodes_average_score=reference.episodes,
                 description=description,
             )
+        hashes = {EPISODES: sha256(staging / name / EPISODES)}
+        write_json(staging / name / MANIFEST, {"sha256": hashes})
         for namespace in Path(name).parents[:-1]:
             (root / namespace).mkdir(parents=True, exist_ok=True)
             about = namespace / "namespace_metadata.json"

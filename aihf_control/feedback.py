@@ -77,6 +77,8 @@ class Sources:
     demonstrations: str
     preferences: tuple[str, ...]
     lower_tier: str | None = None
+    preference_file: str | None = None
+    """SHA-256 of a file with people's labels, which took the place of `preferences`."""
 
 
 def build_feedback(
@@ -85,15 +87,16 @@ def build_feedback(
     lower_tier: Sequence[Episode],
     preference_tiers: Sequence[Sequence[Episode]],
     noisy_rollouts: NoisyRollouts | None = None,
+    labelled: tuple[PreferencePairs, PreferencePairs] | None = None,
 ) -> Feedback:
-    """Compose the feedback out of whole tiers.
+    """Compose the feedback out of whole tiers; (pairs, held-out pairs) may be `labelled` already.
 
     With `config.demo_noise` the high tier's demonstrations are `noisy_rollouts` instead of
     `demonstrations`; those of `lower_tier` stay as they are. Held-out episodes are drawn first and
     are used nowhere else. Raises `InvalidData` when a pool is too small or missing.
     """
     split, choice, pairs, held_pairs = (np.random.default_rng([config.seed, purpose]) for purpose in range(4))
-    held_out, training = _split(preference_tiers, split)
+    held_out, training = ([], []) if labelled else _split(preference_tiers, split)
     kept_back = {_fingerprint(episode) for episode in held_out}
     if config.demo_noise:
         if noisy_rollouts is None:
@@ -103,12 +106,11 @@ def build_feedback(
         [episode for episode in pool if _fingerprint(episode) not in kept_back]
         for pool in (demonstrations, lower_tier)
     )
-    feedback = Feedback(
-        demonstrations=_demonstrations(config, high, low, choice),
-        pairs=_label(training, config.pairs, config.segment_length, config.teacher, pairs),
-        held_out=_label(held_out, config.held_out_pairs, config.segment_length, Teacher(), held_pairs),
-        sha256="",
+    labelled = labelled or (
+        _label(training, config.pairs, config.segment_length, config.teacher, pairs),
+        _label(held_out, config.held_out_pairs, config.segment_length, Teacher(), held_pairs),
     )
+    feedback = Feedback(_demonstrations(config, high, low, choice), *labelled, sha256="")
     return replace(feedback, sha256=digest(encode(feedback)))
 
 
@@ -128,8 +130,8 @@ def save_feedback(feedback: Feedback, folder: Path, *, config: FeedbackConfig, s
         "config": asdict(config),
         "sources": asdict(sources),
         "demonstrations": _describe_demonstrations(feedback.demonstrations, config),
-        "pairs": _describe_pairs(feedback.pairs),
-        "held_out": _describe_pairs(feedback.held_out),
+        "pairs": _describe_pairs(feedback.pairs, people=sources.preference_file is not None),
+        "held_out": _describe_pairs(feedback.held_out, people=sources.preference_file is not None),
     }
     for name, content in files.items():
         write_atomically(folder / name, content)
@@ -222,11 +224,12 @@ def _describe_demonstrations(episodes: Sequence[Episode], config: FeedbackConfig
     }
 
 
-def _describe_pairs(pairs: PreferencePairs) -> dict[str, Any]:
+def _describe_pairs(pairs: PreferencePairs, *, people: bool) -> dict[str, Any]:
+    counts = {"pairs": len(pairs), "transitions": len(pairs.preferred.steps)}
+    if people:  # nobody knows the true returns of what they saw
+        return counts | {"equal_share": float(np.mean(pairs.confidence == 0.5))}
     better, worse = pairs.preferred.returns(), pairs.rejected.returns()
-    return {
-        "pairs": len(pairs),
-        "transitions": len(pairs.preferred.steps),
+    return counts | {
         "preferred_return_mean": float(better.mean()),
         "rejected_return_mean": float(worse.mean()),
         "equal_share": float(np.mean(pairs.confidence == 0.5)),

@@ -11,10 +11,11 @@ from pathlib import Path
 from aihf_control import datasets, policies
 from aihf_control import feedback as feedback_module
 from aihf_control.feedback import FeedbackConfig, Sources
-from aihf_control.files import sha256
+from aihf_control.files import make_folder, sha256, write_atomically
+from aihf_control.human_preferences import LabelledSegments, encode_labelled, hold_out, join, read_labelled
 from aihf_control.rollouts import Policy, roll_out
 from aihf_control.tasks import Task
-from aihf_control.types import Episode, Feedback, InvalidData
+from aihf_control.types import Episode, Feedback, InvalidData, PreferencePairs
 
 Say = Callable[[str], None]
 """Prints one line to the user."""
@@ -63,6 +64,8 @@ class FeedbackSource:
     preferences: tuple[str, ...] | None = None
     """Minari ids of the datasets that preference pairs are cut from."""
     config: FeedbackConfig = field(default_factory=FeedbackConfig)
+    preference_file: Path | None = None
+    """People's labels, imported (`aihf preferences import`), instead of `preferences` and a teacher."""
 
 
 def build_data(task: Task, folders: Folders, say: Say, *, tiers: Sequence[str] = datasets.TIERS) -> None:
@@ -94,11 +97,13 @@ def build_data(task: Task, folders: Folders, say: Say, *, tiers: Sequence[str] =
 
 def make_feedback(task: Task, source: FeedbackSource, folders: Folders, say: Say) -> tuple[Feedback, Path]:
     """The feedback that `source` describes: read if it was built before, else built and written."""
+    file = source.preference_file
+    labelled = _labelled(file, task) if file else None
     sources = _sources(task, source)
     folder = folders.feedback(task, _feedback_name(task, source.config, sources, folders))
     if not (folder / "manifest.json").is_file():
         say(f"building demonstrations and preferences in {folder}")
-        _build_feedback(task, source.config, sources, folders, folder, say)
+        _build_feedback(task, source.config, sources, folders, folder, say, labelled)
     return feedback_module.load_feedback(folder), folder
 
 
@@ -106,7 +111,8 @@ def _feedback_name(task: Task, config: FeedbackConfig, sources: Sources, folders
     """A folder's name that changes with whatever the feedback is made of."""
     manifest = folders.policies(task) / "manifest.json"
     policies_hash = sha256(manifest) if manifest.is_file() else ""
-    made_of = json.dumps([asdict(config), asdict(sources), policies_hash], sort_keys=True)
+    described = {name: value for name, value in asdict(sources).items() if name != "preference_file" or value}
+    made_of = json.dumps([asdict(config), described, policies_hash], sort_keys=True)
     return hashlib.sha256(made_of.encode()).hexdigest()[:12]
 
 
@@ -115,14 +121,41 @@ def _sources(task: Task, source: FeedbackSource) -> Sources:
     return Sources(
         task=task.name,
         demonstrations=source.demonstrations or high,
-        preferences=source.preferences or (lower, medium),
+        preferences=() if source.preference_file else source.preferences or (lower, medium),
         lower_tier=medium if source.config.demo_mix else None,
+        preference_file=sha256(source.preference_file) if source.preference_file else None,
     )
 
 
+def _labelled(file: Path, task: Task) -> tuple[PreferencePairs, PreferencePairs]:
+    people = read_labelled(file, task)
+    if not people.held_out.any() or people.held_out.all():
+        raise InvalidData(
+            f"{file}: no pair is marked as held out: import it first, with `aihf preferences import {file} "
+            f"--task {task.name}`, and use the file that it writes"
+        )
+    return people.select(~people.held_out), people.select(people.held_out)
+
+
+def import_preferences(
+    task: Task, file: Path, evaluation: Path | None, share: float, seed: int, folders: Folders
+) -> tuple[Path, LabelledSegments]:
+    """Check people's labels and write them to `data/preferences/<task>/<stem>.npz` with held-out pairs
+    marked: those of `evaluation`, or else a random `share`."""
+    people = read_labelled(file, task)
+    marked = join(people, read_labelled(evaluation, task)) if evaluation else hold_out(people, share, seed)
+    path = folders.root / "data" / "preferences" / task.name / f"{file.stem}.npz"
+    if path.exists() and path.resolve() == file.resolve():
+        raise InvalidData(f"{file}: is an imported file itself; import the one it was made from")
+    make_folder(path.parent)
+    write_atomically(path, encode_labelled(marked))
+    return path, marked
+
+
 def _build_feedback(
-    task: Task, config: FeedbackConfig, sources: Sources, folders: Folders, folder: Path, say: Say
-) -> None:
+    task: Task, config: FeedbackConfig, sources: Sources, folders: Folders, folder: Path, say: Say,
+    labelled: tuple[PreferencePairs, PreferencePairs] | None,
+) -> None:  # fmt: skip
     names = dict.fromkeys((sources.demonstrations, *sources.preferences, sources.lower_tier or ""))
     own = [tier for tier in datasets.TIERS if datasets.dataset_id(task, tier) in names]
     missing = [t for t in own if not (datasets.minari_root() / datasets.dataset_id(task, t)).is_dir()]
@@ -148,6 +181,7 @@ def _build_feedback(
         load(sources.lower_tier) if sources.lower_tier else (),
         [load(name) for name in sources.preferences],
         noisy,
+        labelled,
     )
     feedback_module.save_feedback(built, folder, config=config, sources=sources)
 

@@ -1,6 +1,8 @@
 """The house rules that a program can check: which way imports point, and what may never be called."""
 
 import ast
+import re
+import tomllib
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -36,6 +38,7 @@ LAYERS = (
         "probe",
         "datasets",
         "preferences",
+        "human_preferences",
         "feedback",
         "feedback_format",
         "rollouts",
@@ -175,15 +178,50 @@ def test_reports_need_no_torch() -> None:
         assert own_imports(path) <= {*NO_TORCH, "processes", "signals", "simulation"}, path
 
 
+def unpickling(path: Path) -> Iterator[str]:
+    """Every way in which `path` could run code that a file brings along."""
+    modules = {name.split(".")[0] for name in imported(path)}
+    yield from modules & {"pickle", "cloudpickle", "dill", "joblib", "shelve", "marshal"}
+    for node in ast.walk(ast.parse(path.read_text())):
+        if not isinstance(node, ast.Call):
+            continue
+        called = ast.unparse(node.func)
+        options = {word.arg: ast.unparse(word.value) for word in node.keywords}
+        if options.get("allow_pickle", "False") != "False":
+            yield f"{called}(allow_pickle={options['allow_pickle']})"
+        if called == "torch.load" and options.get("weights_only") != "True":
+            yield "torch.load without weights_only=True"
+        if called.endswith("read_pickle"):
+            yield called
+
+
 @pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(PACKAGE)))
 def test_nothing_unpickles(path: Path) -> None:
-    modules = {name.split(".")[0] for name in imported(path)}
-    assert not modules & {"pickle", "cloudpickle", "dill", "joblib", "shelve", "marshal"}
-    for node in ast.walk(ast.parse(path.read_text())):
-        if isinstance(node, ast.keyword) and isinstance(node.value, ast.Constant):
-            assert (node.arg, node.value.value) not in {("allow_pickle", True), ("weights_only", False)}
-        if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name):
-            assert (node.value.id, node.attr) not in {("pd", "read_pickle"), ("pandas", "read_pickle")}
+    assert not list(unpickling(path))
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "import pickle",
+        "from joblib import load",
+        "np.load(path, allow_pickle=True)",
+        "np.lib.format.read_array(file, allow_pickle=trusted)",
+        "torch.load(path)",
+        "torch.load(path, weights_only=False)",
+        "pd.read_pickle(path)",
+    ],
+)
+def test_unpickling_is_noticed(tmp_path: Path, line: str) -> None:
+    (tmp_path / "planted.py").write_text(f"def read(path):\n    {line}\n")
+    assert len(list(unpickling(tmp_path / "planted.py"))) == 1
+
+
+def test_versions_with_known_holes_are_excluded() -> None:
+    project = tomllib.loads((PACKAGE.parent / "pyproject.toml").read_text())["project"]
+    floors = dict(re.split(r"\[.*\]>=|>=", line) for line in project["dependencies"])
+    # below 2.10 torch.load(weights_only=True) could be made to run code (CVE-2026-24747)
+    assert tuple(map(int, floors["torch"].split("."))) >= (2, 10)
 
 
 def test_registered_names_are_the_ones_checked_before_anything_is_installed() -> None:

@@ -62,8 +62,9 @@ def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def root(built: Path, tmp_path: Path) -> Path:
-    """A copy to break."""
+    """A copy to break, without the manifest that would notice: like one from elsewhere."""
     shutil.copytree(built, tmp_path / "minari")
+    (tmp_path / "minari" / EXPERT / "manifest.json").unlink()
     return tmp_path / "minari"
 
 
@@ -293,6 +294,19 @@ def test_bad_episodes_are_named(root: Path, name: str, change: object, message: 
     break_episode(root, name, change(values))
     with pytest.raises(InvalidData, match=rf"dataset {EXPERT}, episode 1: {message}"):
         load_episodes(EXPERT, SHORT, root)
+
+
+def test_a_flipped_bit_in_the_episodes_is_noticed(built: Path, tmp_path: Path) -> None:
+    shutil.copytree(built, tmp_path / "minari")
+    path = tmp_path / "minari" / EXPERT / "data" / "main_data.hdf5"
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 1
+    path.write_bytes(content)
+    with pytest.raises(InvalidData, match=rf"dataset {EXPERT}: data/main_data\.hdf5 has SHA-256 .*damaged"):
+        load_episodes(EXPERT, SHORT, tmp_path / "minari")
+    content[len(content) // 2] ^= 1
+    path.write_bytes(content)
+    assert load_episodes(EXPERT, SHORT, tmp_path / "minari")
 
 
 def test_an_episode_of_one_step_is_fine(root: Path) -> None:
