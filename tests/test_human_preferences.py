@@ -24,7 +24,7 @@ from aihf_control.tasks import TASKS
 from aihf_control.types import InvalidData
 
 LABELS = np.array([0.0, 1.0, 0.5, 1.0, 0.0, 0.5])
-Arrays = dict[str, NDArray[Any]]
+Arrays = dict[str, Any]
 
 
 def field_arrays(task: Any = toy.TASK, labels: NDArray[Any] = LABELS, length: int = 4) -> Arrays:
