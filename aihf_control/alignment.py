@@ -17,6 +17,12 @@ from aihf_control.sac import SAC, Metrics, SACConfig
 from aihf_control.tasks import Task
 from aihf_control.updates import UPDATES_PER_DRAW, RewardFunction, Updates
 
+LARGEST_VALUE = 1e6
+"""|Q| beyond which a seed has diverged: rewards are within ±10 where they are learned, and a hundred steps'
+true rewards within some thousands."""
+
+VALUES_LOOKED_AT = 256
+
 
 @dataclass(frozen=True)
 class Exploration:
@@ -88,11 +94,26 @@ class Aligner:
         return {name: values.clone() for name, values in metrics.items()}
 
     def faults(self) -> list[str | None]:
-        """What broke each seed, if anything: its simulator, or weights that are no longer finite."""
+        """What broke each seed, if anything: its simulator, weights that are not finite, or divergence."""
+        finite, largest = self.sac.finite().tolist(), self._largest_values().tolist()
         return [
-            fault or (None if finite else "a weight of actor or critic is not finite")
-            for fault, finite in zip(self.envs.faults(), self.sac.finite().tolist(), strict=True)
+            fault or _weights_fault(finite[seed], largest[seed])
+            for seed, fault in enumerate(self.envs.faults())
         ]
+
+    @torch.no_grad()
+    def _largest_values(self) -> Tensor:
+        """(S,) the largest |Q| of either twin at the round's last steps."""
+        rows = self.replay.unpack(self.replay.latest(min(self.replay.size, VALUES_LOOKED_AT)))
+        if not rows.actions.shape[1]:
+            return torch.zeros(len(self.sac.seeds))
+        return self.sac.critic(rows.observations, rows.actions).abs().amax((1, 2))
+
+
+def _weights_fault(finite: bool, largest: float) -> str | None:
+    if not finite:
+        return "a weight of actor or critic is not finite"
+    return f"|Q| = {largest:.3g} passed {LARGEST_VALUE:.0e}" if largest > LARGEST_VALUE else None
 
 
 class _Acting:

@@ -4,6 +4,7 @@ import json
 import os
 import subprocess
 import sys
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -17,6 +18,8 @@ from toy_study import study
 from aihf_control.batch import BatchRun
 from aihf_control.experiment import run_study
 from aihf_control.preparation import Folders
+from aihf_control.results import read_study
+from aihf_control.tables import markdown, notes, summarise
 from aihf_control.types import InvalidData
 
 SCRIPT = Path(__file__).with_name("toy_study.py")
@@ -121,23 +124,62 @@ def test_what_is_compared_shares_precision_and_simulator(
     assert not (tmp_path / "results/runs/test/toy/oracle").exists()
 
 
-def test_a_failed_seed_stays_in_the_records_and_harms_no_other(tmp_path: Path) -> None:
-    def spoil(run: BatchRun, step: int) -> None:
+def spoil_actor(run: BatchRun) -> None:
+    run.method.actor.body.layers()[0][0][1] = torch.nan
+
+
+def spoil_reward(run: BatchRun) -> None:
+    assert run.method.reward_model is not None
+    run.method.reward_model.body.layers()[0][0][1] = torch.nan
+
+
+def spoil_values(run: BatchRun) -> None:
+    aligner = run.method.aligner  # type: ignore[attr-defined]
+    for critic in (aligner.sac.critic, aligner.sac.target):
+        critic.body.layers()[-1][1].view(3, 2, -1)[1] = 3e6  # the last biases of seed 1's twins
+
+
+@pytest.fixture(scope="module")
+def unspoilt(tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
+    root = tmp_path_factory.mktemp("unspoilt")
+    run_study(study(("oracle", "aihf")), toy.feedback(), Folders(root), print)
+    return contents(root)
+
+
+@pytest.mark.parametrize(
+    ("method", "spoil", "reason"),
+    [
+        ("oracle", spoil_actor, "not finite"),
+        ("aihf", spoil_actor, "not finite"),
+        ("aihf", spoil_reward, "not finite"),
+        ("oracle", spoil_values, "|Q| = "),
+    ],
+)
+def test_a_failed_seed_stays_in_the_records_and_harms_no_other(
+    tmp_path: Path,
+    unspoilt: dict[str, bytes],
+    method: str,
+    spoil: Callable[[BatchRun], None],
+    reason: str,
+) -> None:
+    def observe(run: BatchRun, step: int) -> None:
         if step == 200:
             with torch.no_grad():
-                run.method.actor.body.layers()[0][0][1] = torch.nan
+                spoil(run)
 
-    good, bad = tmp_path / "good", tmp_path / "bad"
-    run_study(study(("oracle",)), toy.feedback(), Folders(good), print)
-    run_study(study(("oracle",)), toy.feedback(), Folders(bad), print, observer=spoil)
+    run_study(study((method,)), toy.feedback(), Folders(tmp_path), print, observer=observe)
     for seed in (0, 2):
-        name = f"test/toy/oracle/seed_{seed}/progress.csv"
-        assert contents(good)[name] == contents(bad)[name]
-    folder = bad / "results/runs/test/toy/oracle/seed_1"
+        name = f"test/toy/{method}/seed_{seed}/progress.csv"
+        assert contents(tmp_path)[name] == unspoilt[name]
+    folder = tmp_path / f"results/runs/test/toy/{method}/seed_1"
     status = json.loads((folder / "status.json").read_text())
     assert (status["state"], status["failed_at_step"]) == ("failed", 300)
-    assert "not finite" in status["reason"]
+    assert reason in status["reason"]
     assert pd.read_csv(folder / "progress.csv")["step"].tolist() == [0, 100, 200]
+    results = read_study(tmp_path / "results/runs/test/toy", "test", "toy", [method])
+    assert f"seed 1 failed at step 300: {status['reason']}" in notes(results)[0]
+    row = markdown(results, summarise(results)).splitlines()[6].split(" | ")
+    assert row[1] == "2 / 1"
 
 
 def test_the_kept_reward_is_the_seeds_own(whole: Path) -> None:
