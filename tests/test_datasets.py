@@ -198,6 +198,13 @@ def test_a_dataset_of_another_environment_is_refused_naming_both(root: Path) -> 
         load_episodes(EXPERT, TASKS["walker2d"], root)
 
 
+def test_another_version_of_the_environment_is_refused(root: Path) -> None:
+    spec = json.loads(json.loads(metadata_path(root).read_text())["env_spec"])
+    edit_metadata(root, env_spec=json.dumps(spec | {"id": "Hopper-v4"}))
+    with pytest.raises(InvalidData, match=r"expert-v0 is of Hopper-v4, but task hopper needs Hopper-v5"):
+        load_episodes(EXPERT, SHORT, root)
+
+
 @pytest.mark.parametrize(
     "bad", ["../x-v0", "/etc/x-v0", "aihf/../../x-v0", "aihf/hopper/x\0-v0", "aihf/./x-v0", "x", "", "x-v0\n"]
 )
@@ -213,6 +220,20 @@ def test_links_out_of_the_root_are_refused(root: Path, tmp_path: Path, linked: s
     (root / linked).symlink_to(outside)
     with pytest.raises(InvalidData, match=r"is a link to .*outside"):
         load_episodes(EXPERT, SHORT, root)
+
+
+@pytest.mark.parametrize("linked", [EXPERT, "aihf"])
+def test_nothing_is_written_or_replaced_through_a_link_out_of_the_root(
+    root: Path, tmp_path: Path, linked: str
+) -> None:
+    outside = tmp_path / "outside"
+    shutil.move(root / linked, outside)
+    (root / linked).symlink_to(outside)
+    before = {path: path.read_bytes() for path in outside.rglob("*") if path.is_file()}
+    with pytest.raises(InvalidData, match=r"is a link to .*outside"):
+        build(root, seed=6)
+    assert {path: path.read_bytes() for path in outside.rglob("*") if path.is_file()} == before
+    assert [path.name for path in root.iterdir()] == ["aihf"]
 
 
 def plant_environment(root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:

@@ -140,5 +140,11 @@ def test_a_job_stops_before_its_time_is_up_and_goes_on_in_its_next_turn(
     at(f"requeued at step {reached}")
     assert 0 < reached < 400_000 and not (plan.parent / "hopper-oracle-0.json").exists()
 
-    cluster.run("scancel", job)  # what the user cancels does not come back
+    wait_for(lambda: cluster.queue().get(job) == "RUNNING", "its next turn")
+    lock = runs / "hopper" / "oracle" / "seed_0" / "lock.json"
+    wait_for(lock.exists, "its lock", 60)
+    cluster.run("scancel", job)
     wait_for(lambda: job not in cluster.queue(), "the cancellation", 60)
+    time.sleep(10)
+    assert job not in cluster.queue()  # what the user cancels does not come back
+    at(f"cancelled {job}; the lock is {'left' if lock.exists() else 'gone'}")
