@@ -36,8 +36,8 @@ Variables of bench (ENV also of data)
   DEMO_MIX     0          DEMO_MIX=0.25      share of demonstrations from a lower tier, 0 to 1
   DEMO_NOISE   0          DEMO_NOISE=0.1     action noise in the demonstrations, 0 to 1
   LABEL_ERROR  0          LABEL_ERROR=0.1    share of preference labels that are wrong, 0 to 1
-  PREFERENCE_FILE  none   PREFERENCE_FILE=data/preferences/hopper/labels.npz  people's labels, imported with
-                                             `aihf preferences import`, instead of a simulated teacher's
+  PREFERENCE_FILE  none   PREFERENCE_FILE=data/preferences/hopper/labels.npz  labels of people, a file that
+                                             `aihf preferences import` wrote, not a simulated teacher's
   TENSORBOARD  0          TENSORBOARD=1      1 also writes TensorBoard events
   FORCE_NEW    0          FORCE_NEW=1        1 starts over beside runs made in another way, as STUDY-2
   OTHER_DEVICE 0          OTHER_DEVICE=1     1 lets runs begun on another device go on here, marked as moved
@@ -47,7 +47,11 @@ Variables of sweep: those of bench, and
   SEEDS_PER_JOB  10       SEEDS_PER_JOB=5    a job's seeds are trained as one batch
   CPUS           1        CPUS=8             cores of a job
   DRY_RUN        0        DRY_RUN=1          print the plan and its hours, start nothing
-  PARTITION, ACCOUNT, GPUS (0 or 1 a job), MEMORY (GB a job), TIME (4:00:00)  of CLUSTER=slurm
+  PARTITION      none     PARTITION=gpu      of Slurm
+  ACCOUNT        none     ACCOUNT=mylab      of Slurm
+  GPUS           0        GPUS=1             of a job on Slurm, 0 or 1
+  MEMORY         none     MEMORY=8           GB of a job on Slurm
+  TIME           4:00:00  TIME=1-12:00:00    of a job on Slurm, after which it queues again
 
 Variable of figure5
   RUNS         none       RUNS=results/runs/figure5  compare what this study has so far, finished or not

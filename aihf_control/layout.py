@@ -43,6 +43,8 @@ STEPS_LABEL = "SAC steps (gradient updates for IPL)"
 LEFT, PANEL, GAP, RIGHT, BETWEEN = 0.85, 3.75, 0.72, 0.32, 0.34  # inches: margins, a panel's width, gaps
 NARROWEST = 8.0  # inches; the words need them
 LARGE, SMALL = 8.0, 6.5  # points, of subtitle and footer
+MEAN_LETTER = 0.6  # of the font's size; commands have many capitals
+COMMANDS = 2  # so many are written out; all of them are in PROVENANCE.md
 
 
 @dataclass(frozen=True)
@@ -103,8 +105,10 @@ def footer(
         f"{episodes} evaluation episodes a seed",
     ]
     data = ", ".join(f"{task.task} {task.feedback.sha256[:12]}" for task in comparison.tasks)
-    commands = dict.fromkeys(command for task in comparison.tasks for command in task.commands)
-    return ["; ".join(commands), "  ·  ".join(facts), f"feedback {data}"]
+    commands = list(dict.fromkeys(command for task in comparison.tasks for command in task.commands))
+    more = len(commands) - COMMANDS
+    rest = [f"{more} more command{'s' if more > 1 else ''}, in PROVENANCE.md"] if more > 0 else []
+    return ["; ".join([*commands[:COMMANDS], *rest]), "  ·  ".join(facts), f"feedback {data}"]
 
 
 def x_axis(axes: Axes, last_step: int) -> None:
@@ -124,7 +128,7 @@ def _width(columns: int) -> float:
 
 
 def _wrapped(columns: int, words: Sequence[str], size: float) -> list[str]:
-    letters = int((_width(columns) - LEFT - RIGHT) * 72 / (0.53 * size))  # a mean letter, of its size
+    letters = int((_width(columns) - LEFT - RIGHT) * 72 / (MEAN_LETTER * size))
     return [line for part in words for line in textwrap.wrap(part, letters)]
 
 
