@@ -90,11 +90,12 @@ def read_progress(study: Path) -> StudyProgress:
     )
     lost: dict[Group, Lost] = {}
     for folder, submission in submissions:  # what a later sweep took up is not lost
-        for group in submission.groups:
+        jobs = submission.jobs or [""] * len(submission.groups)
+        for group, job in zip(submission.groups, jobs, strict=True):
             lost.pop(group, None)
             attempts = read_attempts(folder, group)
             if attempts.given_up is not None:
-                lost[group] = Lost(group, attempts.given_up, attempts.deaths, log_of(folder, group))
+                lost[group] = Lost(group, attempts.given_up, attempts.deaths, log_of(folder, group, job))
     unfinished = {(line.task, line.method, seed) for line in methods for seed in _open_seeds(line)}
     kept = [
         one

@@ -23,7 +23,7 @@ from types import FrameType
 
 from aihf_control.choices import InvalidChoice
 from aihf_control.signals import PREEMPTING, REQUEUE_ME
-from aihf_control.submissions import conclude, read_submission
+from aihf_control.submissions import SLURM, conclude, read_submission
 
 SIGNAL_SECONDS = 60
 """How long before a job's time is up it is told to stop."""
@@ -99,7 +99,7 @@ def submit(folder: Path, name: str, jobs: Sequence[BenchJob], resources: Resourc
 
     after = [sys.executable, "-m", "aihf_control.slurm", str(folder)]
     try:
-        executor = SlurmExecutor(log_folder(folder))
+        executor = SlurmExecutor(folder / SLURM)
         executor.update_parameters(
             **resources.parameters(name),
             setup=[f"export OMP_NUM_THREADS={resources.cpus}"],
@@ -110,11 +110,6 @@ def submit(folder: Path, name: str, jobs: Sequence[BenchJob], resources: Resourc
     except (RuntimeError, FailedJobError, FailedSubmissionError, subprocess.CalledProcessError) as error:
         raise InvalidChoice(f"CLUSTER=slurm: {' '.join(str(error).split())}") from error
     return tuple(job.job_id for job in submitted)
-
-
-def log_folder(folder: Path) -> Path:
-    """Where submitit keeps its script, its own files and the jobs' logs."""
-    return folder / "slurm"
 
 
 def main(arguments: Sequence[str]) -> int:

@@ -102,9 +102,13 @@ def read_submissions(study: Path) -> list[tuple[Path, Submission]]:
     return [(folder, read_submission(folder)) for folder in folders]
 
 
-def log_of(folder: Path, group: Group) -> Path:
-    """Where a group's job writes, each start after the one before."""
-    return folder / f"{group.name}.log"
+SLURM = "slurm"
+"""In a submission's folder, what submitit writes: the batch script, its own files, the jobs' output."""
+
+
+def log_of(folder: Path, group: Group, job: str = "") -> Path:
+    """Where a group's job writes, each start after the one before; `job` is its id on Slurm."""
+    return folder / SLURM / f"{job}_0_log.out" if job else folder / f"{group.name}.log"
 
 
 def last_lines(log: Path, count: int = 5) -> list[str]:

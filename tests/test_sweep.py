@@ -193,11 +193,16 @@ def test_a_study_is_done_when_every_planned_seed_has_ended(tmp_path: Path) -> No
     assert monitor.read_progress(tmp_path / STUDY).done
 
 
-def test_a_lost_job_is_named_with_the_end_of_its_log_until_its_seeds_have_ended(tmp_path: Path) -> None:
+@pytest.mark.parametrize("jobs", [(), ("17_0",)], ids=["local", "slurm"])
+def test_a_lost_job_is_named_with_the_end_of_its_log_until_its_seeds_have_ended(
+    tmp_path: Path, jobs: tuple[str, ...]
+) -> None:
     (group,) = plan(tmp_path, STUDY, ["hopper"], ["aihf"], range(2), 2)
     folder = new_folder(tmp_path / STUDY)
-    write_submission(folder, Submission(STUDY, "c", "local", "today", (group,)))
-    log_of(folder, group).write_text("all was well\nout of memory\n")
+    write_submission(folder, Submission(STUDY, "c", "any", "today", (group,), jobs))
+    log = log_of(folder, group, *jobs)
+    log.parent.mkdir(exist_ok=True)
+    log.write_text("all was well\nout of memory\n")
     for _ in range(MOST_RETRIES + 1):
         conclude(folder, group, 137)
     text = monitor.table(monitor.read_progress(tmp_path / STUDY))
