@@ -90,8 +90,8 @@ def estimate(
 
 
 def _total(seconds: float, unknown: Sequence[str], kind: Kind) -> str:
-    hours = f"{seconds / 3600:,.1f} {kind} hours"
+    hours = f"{seconds / 3600:,.1f} {kind} hours" if seconds >= 3600 else f"{duration(seconds)} of one {kind}"
     if not unknown:
-        return f"About {hours} in all, at the pace of earlier runs on one {kind}."
+        return f"About {hours} in all, at the pace of earlier runs."
     measured = f"About {hours} without them." if seconds else ""
     return f"No run on a {kind} tells yet how long these take: {', '.join(unknown)}. {measured}".rstrip()
