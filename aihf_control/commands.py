@@ -285,6 +285,7 @@ class PreferencesImport:
             _task(self.task), self.file, self.evaluation, self.held_out_share, self.seed, Folders(self.root)
         )
         say(people.counts())
+        say(f"{people.actions.shape[2] - 1} steps of each count: what follows the last is not in the file")
         say(f"wrote {path}: give it as --preference-file (PREFERENCE_FILE=)")
         return 0
 
