@@ -194,7 +194,7 @@ test-all: $(STAMP)
 	@.venv/bin/python -m pytest -q -m "not slurm"
 
 test-slurm: $(STAMP)-slurm
-	@.venv/bin/python -m pytest -v -rs -m slurm
+	@.venv/bin/python -m pytest -v -s -rs -m slurm
 
 lint: $(STAMP)
 	@.venv/bin/ruff check aihf_control benchmarks tests

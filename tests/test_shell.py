@@ -216,7 +216,7 @@ def test_a_sweep_is_a_bench_with_a_cluster(checkout: Checkout) -> None:
     assert install.endswith("-c constraints.txt -e .[slurm]")
     assert sweep == "aihf sweep --task hopper --cluster slurm --partition gpu --gpus 1 --time 8:00:00"
     assert checkout.make("test-slurm").returncode == 0
-    assert checkout.calls() == ["python -m pytest -v -rs -m slurm"]
+    assert checkout.calls() == ["python -m pytest -v -s -rs -m slurm"]
 
 
 @pytest.mark.parametrize(
