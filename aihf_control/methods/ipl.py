@@ -147,10 +147,9 @@ class IPL:
 
     def draw_rows(self, streams: SeedStreams) -> Tensor:
         """Rows of the joined table (U, S, T), where the pairs' steps lie before the demonstrations'."""
-        count, share = self.config.transitions_per_update, self.config.demonstration_share
-        if share is None:
-            return streams.indices(UPDATES_PER_DRAW, count, len(self._transitions))
-        of_pairs, shown = len(self.context.feedback.pairs.steps), round(share * count)
+        count = self.config.transitions_per_update
+        shown = round(self.config.demonstration_share * count)
+        of_pairs = len(self.context.feedback.pairs.steps)
         others = streams.indices(UPDATES_PER_DRAW, count - shown, of_pairs)
         demonstrated = streams.indices(UPDATES_PER_DRAW, shown, len(self._transitions) - of_pairs)
         return torch.cat([others, of_pairs + demonstrated], dim=-1)

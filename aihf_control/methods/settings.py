@@ -49,21 +49,21 @@ class IPLConfig:
     """Inverse preference learning (Hejna & Sadigh 2023, 2305.15363)."""
 
     expectile: float = 0.7
-    regularisation: float = 0.5
-    """λ of λ·E[r²]."""
-    temperature: float = 1 / 3
-    """β of the actor's weights exp(advantage / β)."""
+    regularisation: float = 5.0
+    """λ of λ·E[r²]; the paper's 0.5 lets the cloned policy go (benchmarks/TUNING.md)."""
+    temperature: float = 3.0
+    """β of the actor's weights exp(advantage / β); 1/3 in the paper."""
     largest_weight: float = 100.0
     pairs_per_update: int = 8
     transitions_per_update: int = 256
-    demonstration_share: float | None = None
-    """Of these transitions, the share that is drawn from the demonstrations, 0 to 1; None: as many as there
-    are among all offline transitions, which is under one in a hundred."""
+    demonstration_share: float = 1.0
+    """Of these transitions, the share that is drawn from the demonstrations, 0 to 1; the others are steps of
+    the preference pairs, from which the pairs of an update come anyway."""
     updates: int | None = None
     """Updates in all; None: as many as the others take SAC steps. An update costs about four of theirs."""
 
     def __post_init__(self) -> None:
-        if self.demonstration_share is not None and not 0 <= self.demonstration_share <= 1:
+        if not 0 <= self.demonstration_share <= 1:
             raise InvalidChoice(f"ipl.demonstration_share is {self.demonstration_share}, not between 0 and 1")
 
 
