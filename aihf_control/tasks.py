@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -43,4 +46,24 @@ def make_env(task: Task, *, fixed_horizon: bool = False) -> gym.Env:
     from aihf_control.simulation import SimulatorGuard
 
     options = {"terminate_when_unhealthy": False} if fixed_horizon and task.can_fall else {}
-    return SimulatorGuard(gym.make(task.env_id, max_episode_steps=task.horizon, **options))
+    with _without_deprecations():
+        return SimulatorGuard(gym.make(task.env_id, max_episode_steps=task.horizon, **options))
+
+
+@contextmanager
+def _without_deprecations() -> Iterator[None]:
+    """MuJoCo 4 finds an attribute of Gymnasium's HalfCheetah deprecated, and says so at every environment
+    made, on the terminal and in a log file in the folder one happens to be in. Nobody here can act on it."""
+    import mujoco
+
+    before = mujoco.get_mju_user_warning()
+    mujoco.set_mju_user_warning(_other_warning)
+    try:
+        yield
+    finally:
+        mujoco.set_mju_user_warning(before)
+
+
+def _other_warning(message: str) -> None:
+    if "deprecated" not in message:
+        print(f"WARNING: {message}", file=sys.stderr)
