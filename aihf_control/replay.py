@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 import numpy as np
 import torch
@@ -19,6 +19,12 @@ class Batch:
     rewards: Tensor
     next_observations: Tensor
     masks: Tensor
+
+    @staticmethod
+    def joined(*batches: Batch) -> Batch:
+        """The transitions of all `batches`, in order."""
+        names = (field.name for field in fields(Batch))
+        return Batch(*(torch.cat([getattr(batch, name) for batch in batches], dim=1) for name in names))
 
 
 class ReplayBuffer:

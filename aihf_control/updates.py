@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
 
+from aihf_control.choices import InvalidChoice
 from aihf_control.graphs import Graphed
 from aihf_control.randomness import SeedStreams
-from aihf_control.replay import ReplayBuffer
+from aihf_control.replay import Batch, ReplayBuffer
 from aihf_control.sac import SAC, Metrics
+from aihf_control.samples import StepTable
 
 RewardFunction = Callable[[Tensor, Tensor], Tensor]
 """Observations (S, B, O) and actions (S, B, A) → rewards (S, B)."""
@@ -19,12 +21,56 @@ RewardFunction = Callable[[Tensor, Tensor], Tensor]
 UPDATES_PER_DRAW = 100  # random numbers for so many updates are drawn in one go, to bound their memory
 
 
+@dataclass(frozen=True)
+class Guidance:
+    """How policy alignment uses the demonstrations themselves, beside a reward that may know them.
+
+    A departure from the papers, whose alignment sees the reward alone: from a random policy SAC takes
+    hundreds of thousands of steps to find what the demonstrations show (`benchmarks/TUNING.md`).
+    """
+
+    share: float = 0.0
+    """Of each batch, the share drawn from the demonstrated transitions, 0 to below 1: SAC is off-policy, so
+    it may learn from them too, at the reward of the moment."""
+    imitation: float = 0.0
+    """κ of κ·|mean Q|·E‖mean action − demonstrated action‖² on that share, in the actor's loss.
+    As in TD3+BC (Fujimoto & Gu 2021, 2106.06860, equation 5; 1/κ is its α) no scale of the reward matters."""
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.share < 1:
+            raise InvalidChoice(f"guidance.share is {self.share}, not from 0 to below 1")
+        if self.imitation < 0 or (self.imitation and not self.share):
+            raise InvalidChoice(
+                f"guidance.imitation is {self.imitation}: it must be 0, or positive beside a guidance.share"
+            )
+
+
+@dataclass(frozen=True)
+class Guide:
+    """Demonstrated `steps`, the same for all seeds, and how updates use them."""
+
+    steps: StepTable
+    config: Guidance
+
+
 class Updates:
     """SAC updates on batches from replay. Their random numbers are drawn in bulk, outside any CUDA graph,
-    into places that the graph reads at a position kept on the device."""
+    into places that the graph reads at a position kept on the device.
 
-    def __init__(self, sac: SAC, replay: ReplayBuffer, *, graphs: bool = True) -> None:
+    With a `guide` the first rows of every batch are demonstrated transitions in place of the seed's own.
+    """
+
+    def __init__(
+        self,
+        sac: SAC,
+        replay: ReplayBuffer,
+        guide: Guide | None = None,
+        *,
+        graphs: bool = True,
+    ) -> None:
         self.sac, self.replay, self._use_graphs = sac, replay, graphs
+        self._guide = guide
+        self._shown = round(guide.config.share * sac.config.batch_size) if guide else 0
         count, seeds, batch = UPDATES_PER_DRAW, len(sac.seeds), sac.config.batch_size
         device = sac.device
         self._rows = torch.zeros(count, seeds, batch, dtype=torch.int64, device=device)
@@ -45,6 +91,8 @@ class Updates:
         sizes = torch.arange(self.replay.size, self.replay.size + count).clamp(1, self.replay.capacity)
         uniforms = rows.uniform(count, batch, dtype=torch.float64)
         self._rows.copy_((uniforms * sizes.to(uniforms).view(-1, 1, 1)).long())
+        if self._guide is not None:
+            self._rows[..., : self._shown] = (uniforms[..., : self._shown] * len(self._guide.steps)).long()
         drawn = noise.normal(2 * count, batch, self.sac.actor.actions)
         self._noise.copy_(drawn.unflatten(0, (count, 2)))
 
@@ -65,9 +113,13 @@ class Updates:
         return self._graphs[key]()
 
     def _update(self, reward: RewardFunction | None, *, critic_only: bool) -> Metrics:
-        batch = self.replay.batch(self._rows.index_select(0, self._position)[0])
+        rows = self._rows.index_select(0, self._position)[0]
+        batch, imitation = self.replay.batch(rows[:, self._shown :]), 0.0
+        if self._guide is not None:
+            batch = Batch.joined(self._guide.steps.rows(rows[:, : self._shown]), batch)
+            imitation = self._guide.config.imitation
         noise = self._noise.index_select(0, self._position)[0]
         if reward is not None:
             with torch.no_grad():
                 batch = replace(batch, rewards=reward(batch.observations, batch.actions))
-        return self.sac.update(batch, noise, critic_only=critic_only)
+        return self.sac.update(batch, noise, critic_only=critic_only, shown=self._shown, imitation=imitation)

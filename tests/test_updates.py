@@ -1,21 +1,33 @@
 """A round's updates: what they draw, and that a CUDA graph could replay them."""
 
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
+from aihf_control.choices import InvalidChoice
 from aihf_control.graphs import Graphed, rehearse, repeat
 from aihf_control.randomness import SeedStreams
-from aihf_control.replay import ReplayBuffer
+from aihf_control.replay import Batch, ReplayBuffer
 from aihf_control.sac import SAC, SACConfig
-from aihf_control.updates import UPDATES_PER_DRAW, Updates
+from aihf_control.samples import StepTable
+from aihf_control.types import Transitions
+from aihf_control.updates import UPDATES_PER_DRAW, Guidance, Guide, Updates
 
 SEEDS, OBSERVATIONS, ACTIONS = (4, 9), 3, 2
 CPU = torch.device("cpu")
+
+
+def demonstration(steps: int = 40) -> Transitions:
+    rng = np.random.default_rng(1)
+    observations = rng.standard_normal((steps + 1, OBSERVATIONS)).astype(np.float32)
+    actions = rng.uniform(-1, 1, (steps, ACTIONS)).astype(np.float32)
+    return Transitions(observations[:-1], actions, np.zeros(steps), observations[1:], np.ones(steps))
 
 
 def updates(
@@ -25,13 +37,15 @@ def updates(
     device: torch.device = CPU,
     *,
     graphs: bool = True,
+    guidance: Guidance | None = None,
 ) -> Updates:
     config = SACConfig(hidden=(16, 16), batch_size=8, learning_rate=1e-2, precision=precision)
     sac = SAC(config, SEEDS, OBSERVATIONS, ACTIONS, device)
     replay = ReplayBuffer(len(SEEDS), capacity, OBSERVATIONS, ACTIONS, device)
     rows = torch.randn(len(SEEDS), stored, replay.rows.shape[-1], generator=torch.Generator().manual_seed(0))
     replay.extend(rows.to(device))
-    made = Updates(sac, replay, graphs=graphs)
+    guide = Guide(StepTable(demonstration(), device), guidance) if guidance else None
+    made = Updates(sac, replay, guide, graphs=graphs)
     made.begin_round(0)
     made.draw()
     return made
@@ -67,6 +81,47 @@ def test_an_update_takes_the_rows_and_the_noise_of_its_position() -> None:
         assert torch.equal(a, b)
 
 
+def test_a_guided_batch_begins_with_demonstrations_drawn_from_all_of_them() -> None:
+    made = updates(stored=500, guidance=Guidance(share=0.25))  # 2 of 8 rows
+    shown, own = made._rows[..., :2], made._rows[..., 2:]
+    assert sorted(shown.unique().tolist()) == list(range(40)) and own.max() > 450
+    assert not torch.equal(shown[:, 0], shown[:, 1])  # each seed has its own
+    seen: list[Tensor] = []
+
+    def reward(*asked: Tensor) -> Tensor:
+        seen.extend(asked)
+        return asked[1].sum(-1)
+
+    made.update(3, reward)
+    (observations, actions), steps = seen, demonstration()
+    for seed in range(len(SEEDS)):
+        rows = made._rows[3, seed]
+        np.testing.assert_array_equal(observations[seed, :2], steps.observations[rows[:2]])
+        np.testing.assert_array_equal(actions[seed, :2], steps.actions[rows[:2]])
+        torch.testing.assert_close(actions[seed, 2:], made.replay.rows[seed, rows[2:], 6:8], rtol=0, atol=0)
+
+
+def test_guided_updates_imitate() -> None:
+    ours, by_hand = (updates(guidance=Guidance(share=0.5, imitation=0.4)) for _ in range(2))
+    for position in (3, 0, 99):
+        metrics = ours.update(position, lambda observations, actions: actions.sum(-1))
+        rows = by_hand._rows[position]
+        shown = StepTable(demonstration(), CPU).rows(rows[:, :4])
+        batch = Batch.joined(shown, by_hand.replay.batch(rows[:, 4:]))
+        batch = replace(batch, rewards=batch.actions.sum(-1))
+        by_hand.sac.update(batch, by_hand._noise[position], shown=4, imitation=0.4)
+    for a, b in zip(weights(ours), weights(by_hand), strict=True):
+        assert torch.equal(a, b)
+    assert metrics["imitation_distance"].shape == (len(SEEDS),)
+
+
+@pytest.mark.parametrize("wrong", [{"share": 1.0}, {"share": -0.1}, {"imitation": 0.4},
+                                   {"share": 0.5, "imitation": -1.0}])  # fmt: skip
+def test_guidance_that_means_nothing_is_refused(wrong: dict[str, float]) -> None:
+    with pytest.raises(InvalidChoice, match=rf"guidance\.{list(wrong)[-1]} is {list(wrong.values())[-1]}"):
+        Guidance(**wrong)
+
+
 def test_the_reward_is_asked_anew_at_every_update() -> None:
     made, asked = updates(), []
 
@@ -92,9 +147,12 @@ class NoHostSync(TorchDispatchMode):
         return function(*args, **(kwargs or {}))
 
 
+@pytest.mark.parametrize("guidance", [None, Guidance(share=0.5, imitation=0.4)])
 @pytest.mark.parametrize("critic_only", [False, True])
-def test_an_update_never_waits_for_the_device_and_its_state_stays_in_place(critic_only: bool) -> None:
-    made = updates()
+def test_an_update_never_waits_for_the_device_and_its_state_stays_in_place(
+    critic_only: bool, guidance: Guidance | None
+) -> None:
+    made = updates(guidance=guidance)
     made.update(0, None, critic_only=critic_only)
     places = [tensor.data_ptr() for tensor in made.sac.tensors().values()]
     with NoHostSync():

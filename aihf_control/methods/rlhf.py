@@ -25,7 +25,13 @@ class RLHF(SACMethod):
         settings = context.settings
         config = replace(settings.sac, initial_temperature=settings.rlhf.initial_temperature)
         explore = Exploration(critic_only_until=settings.rlhf.warm_up_steps)
-        super().__init__(context, config, explore, learns_reward=True)
+        super().__init__(
+            context,
+            config,
+            explore,
+            learns_reward=True,
+            guidance=settings.rlhf.guidance,
+        )
         if settings.rlhf.kl_weight is not None:
             self.aligner.sac.add_reference()
 

@@ -11,14 +11,20 @@ from aihf_control.optimisers import prefixed
 from aihf_control.replay import Batch
 from aihf_control.reward import RewardLearner, RewardModel
 from aihf_control.sac import Metrics, SACConfig
-from aihf_control.updates import RewardFunction
+from aihf_control.updates import Guidance, Guide, RewardFunction
 
 
 class SACMethod:
     """SAC on some reward; a subclass says which, and what happens around the rounds."""
 
     def __init__(
-        self, context: Context, config: SACConfig, explore: Exploration, *, learns_reward: bool
+        self,
+        context: Context,
+        config: SACConfig,
+        explore: Exploration,
+        *,
+        learns_reward: bool,
+        guidance: Guidance | None = None,
     ) -> None:
         settings = context.settings
         self.context, self.total_steps, self._explore = context, settings.steps, explore
@@ -31,6 +37,9 @@ class SACMethod:
             fixed_horizon=settings.fixed_horizon,
             environments=settings.environments,
             cuda_graphs=settings.cuda_graphs,
+            guide=Guide(context.feedback.demonstrated.steps, guidance)
+            if guidance and guidance.share
+            else None,
             tick=context.tick,
         )
         self.actor, self.critic = self.aligner.sac.actor, self.aligner.sac.critic

@@ -8,6 +8,7 @@ from aihf_control.choices import InvalidChoice
 from aihf_control.cloning import CloningConfig
 from aihf_control.reward import RewardConfig
 from aihf_control.sac import SACConfig
+from aihf_control.updates import Guidance
 
 
 @dataclass(frozen=True)
@@ -25,6 +26,7 @@ class AIHFConfig:
     replay_steps: int | None = None
     """In place of fresh trajectories, those of the last so many SAC steps (a departure: they are also of
     earlier policies); None: fresh ones."""
+    guidance: Guidance = Guidance()
 
 
 @dataclass(frozen=True)
@@ -42,6 +44,7 @@ class RLHFConfig:
     None: the cloned policy is where plain SAC starts and nothing more."""
     initial_temperature: float = 0.1
     """Of that plain SAC: below its own 1.0, at which the entropy bonus would undo the cloned policy."""
+    guidance: Guidance = Guidance()
 
 
 @dataclass(frozen=True)
