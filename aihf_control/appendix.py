@@ -7,6 +7,10 @@ from aihf_control.comparison_tables import bracketed, table
 from aihf_control.provenance import UNKNOWN, origin
 from aihf_control.results import MethodResults, StudyResults, method_label, task_title
 from aihf_control.tables import NOTHING, number, score_of
+from aihf_control.tasks import TASKS
+
+OFFLINE_METHODS = ("ipl", "bc")
+"""They train on data alone, so that the rule of the environment does not reach them."""
 
 
 def _horizon(task: StudyResults) -> str:
@@ -22,6 +26,12 @@ def _final(results: MethodResults | None) -> str:
     return bracketed(score_of(results.final, 0), number) + count
 
 
+def _other(results: MethodResults, theirs: MethodResults | None) -> str:
+    if results.method in OFFLINE_METHODS and (theirs is None or not theirs.runs):
+        return "the same: it trains on data alone"
+    return _final(theirs)
+
+
 def appendix(main: Comparison, other: Comparison) -> str:
     """`appendix.md`: final returns under both horizon rules, on the tasks and methods of either."""
     parts = [
@@ -33,14 +43,16 @@ def appendix(main: Comparison, other: Comparison) -> str:
     others = {task.task: task for task in other.tasks}
     for task in main.tasks:
         if task.task not in others:
-            parts.append(f"{task_title(task.task)}: no run under the other rule.")
+            same = task.task in TASKS and not TASKS[task.task].can_fall
+            why = "its robot cannot fall, so both rules are one" if same else "no run under the other rule"
+            parts.append(f"{task_title(task.task)}: {why}.")
             continue
         theirs = {results.method: results for results in others[task.task].methods}
         header = ["Method"]
         for study, rule in ((main.study, _horizon(task)), (other.study, _horizon(others[task.task]))):
             header.append(f"{study} ({rule})")
         rows = [
-            [method_label(results.method), _final(results), _final(theirs.get(results.method))]
+            [method_label(results.method), _final(results), _other(results, theirs.get(results.method))]
             for results in task.methods
             if results.runs or (theirs.get(results.method) and theirs[results.method].runs)
         ]

@@ -363,9 +363,10 @@ def test_provenance(tmp_path: Path) -> None:
 
 
 def test_the_other_horizon_is_an_appendix(tmp_path: Path) -> None:
-    for task in ("hopper", "walker2d"):
+    for task in ("hopper", "walker2d", "halfcheetah"):
         write_run(tmp_path / "mine", task, "aihf", 0, [0, 0, 800])
-    write_run(tmp_path / "mine", "hopper", "rlhf", 0, [0, 0, 70])
+    for method in ("rlhf", "ipl"):
+        write_run(tmp_path / "mine", "hopper", method, 0, [0, 0, 70])
     for seed in range(3):
         write_run(tmp_path / "mine-fixed-horizon", "hopper", "aihf", seed, [0, 0, 500 + seed], fixed=True)
     write_comparison(tmp_path / "mine", "mine", tmp_path / "out")
@@ -373,7 +374,9 @@ def test_the_other_horizon_is_an_appendix(tmp_path: Path) -> None:
     assert "| RLHF | 70.0 (one seed) | – |" in said
     assert "| Method | mine (standard horizon) | mine-fixed-horizon (fixed horizon) |" in said
     assert "| AIHF | 800 (one seed) | 501 [range 500 to 502], 3 seeds |" in said
+    assert "| IPL | 70.0 (one seed) | the same: it trains on data alone |" in said
     assert "Walker2d-v5: no run under the other rule." in said
+    assert "HalfCheetah-v5: its robot cannot fall, so both rules are one." in said
 
 
 def test_latex_is_whole_and_escaped(tmp_path: Path) -> None:
