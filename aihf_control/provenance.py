@@ -59,6 +59,14 @@ def _batches(results: MethodResults) -> list[list[Run]]:
     return list(batches.values())
 
 
+def _device(made: Origin) -> str:
+    """With the threads, and the precision of the updates, as far as a run recorded them."""
+    learner = made.settings.get("sac")
+    precision = learner.get("precision") if isinstance(learner, dict) else None
+    threads = f"{made.threads} threads" if made.threads else None
+    return ", ".join(str(part) for part in (made.device or UNKNOWN, threads, precision) if part)
+
+
 def _batch_cells(
     task: StudyResults, results: MethodResults, runs: Sequence[Run], commands: Sequence[str]
 ) -> list[str]:
@@ -68,7 +76,6 @@ def _batch_cells(
     seeds = seed_list([run.config.seed for run in runs]) + (
         f" (failed: {seed_list(failed)})" if failed else ""
     )
-    threads = f", {first.threads} threads" if first.threads else ""
     commit = f"`{first.commit[:12]}{first.commit[40:]}`" if first.commit else UNKNOWN
     wall = duration(max(run.status.wall_seconds for run in runs))
     return [
@@ -76,7 +83,7 @@ def _batch_cells(
         method_label(config.method),
         seeds,
         f"{int(results.steps[-1]):,}",
-        (first.device or UNKNOWN) + threads,
+        _device(first),
         wall,
         commit,
         str(1 + commands.index(config.command)),

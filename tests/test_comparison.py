@@ -342,6 +342,7 @@ def test_provenance(tmp_path: Path) -> None:
         "device": "NVIDIA H200",
         "threads": 16,
         "versions": {"python": "3.11.7", "torch": "2.13.0"},
+        "settings": {"evaluation_episodes": 10, "sac": {"precision": "bfloat16"}},
     }
     code = {"object": "Mine", "file": "mine.py", "sha256": "ab" * 32, "package": "", "version": ""}
     write_run(tmp_path / "s", "hopper", "aihf", 0, [0, 1, 2], batch=[0, 1], **recorded)
@@ -350,7 +351,7 @@ def test_provenance(tmp_path: Path) -> None:
     said = provenance(read_comparison(tmp_path / "s", "s"))
     for part in (
         "3 runs (1 failed) on Hopper-v5: 1 to 2 seeds a method, 20 steps a run, 2 min 0 s of wall time",
-        "| Hopper-v5 | AIHF | 0–1 (failed: 1) | 20 | NVIDIA H200, 16 threads | 1 min 0 s "
+        "| Hopper-v5 | AIHF | 0–1 (failed: 1) | 20 | NVIDIA H200, 16 threads, bfloat16 | 1 min 0 s "
         "| `0123456789ab-dirty` | 1 |",
         "| Hopper-v5 | mine | 0 | 20 | not recorded | 1 min 0 s | not recorded | 2 |",
         "2. `make other`",
