@@ -21,13 +21,8 @@ class AIHF(SACMethod):
     def __init__(self, context: Context, *, preferences: bool = True) -> None:
         settings = context.settings
         explore = Exploration(random_until=settings.sac.random_steps)
-        super().__init__(
-            context,
-            settings.sac,
-            explore,
-            learns_reward=True,
-            guidance=settings.aihf.guidance,
-        )
+        guidance = settings.aihf.guidance
+        super().__init__(context, settings.sac, explore, learns_reward=True, guidance=guidance)
         self.config, self.preferences = settings.aihf, preferences
         self.roller = Roller(
             context.task,

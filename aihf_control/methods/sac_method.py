@@ -28,6 +28,9 @@ class SACMethod:
     ) -> None:
         settings = context.settings
         self.context, self.total_steps, self._explore = context, settings.steps, explore
+        guide = None
+        if guidance is not None and guidance.share:
+            guide = Guide(context.feedback.demonstrated.steps, guidance)
         self.aligner = Aligner(
             context.task,
             config,
@@ -37,9 +40,7 @@ class SACMethod:
             fixed_horizon=settings.fixed_horizon,
             environments=settings.environments,
             cuda_graphs=settings.cuda_graphs,
-            guide=Guide(context.feedback.demonstrated.steps, guidance)
-            if guidance and guidance.share
-            else None,
+            guide=guide,
             tick=context.tick,
         )
         self.actor, self.critic = self.aligner.sac.actor, self.aligner.sac.critic
