@@ -29,20 +29,19 @@ class Guidance:
     hundreds of thousands of steps to find what the demonstrations show (`benchmarks/TUNING.md`).
     """
 
-    share: float = 0.0
+    share: float = 0.5
     """Of each batch, the share drawn from the demonstrated transitions, 0 to below 1: SAC is off-policy, so
-    it may learn from them too, at the reward of the moment."""
-    imitation: float = 0.0
+    it may learn from them too, at the reward of the moment. 0: no guidance, the papers' alignment."""
+    imitation: float = 0.4
     """κ of κ·|mean Q|·E‖mean action − demonstrated action‖² on that share, in the actor's loss.
-    As in TD3+BC (Fujimoto & Gu 2021, 2106.06860, equation 5; 1/κ is its α) no scale of the reward matters."""
+    As in TD3+BC (Fujimoto & Gu 2021, 2106.06860, equation 5; 1/κ is its α, 2.5) no scale of the reward
+    matters."""
 
     def __post_init__(self) -> None:
         if not 0 <= self.share < 1:
             raise InvalidChoice(f"guidance.share is {self.share}, not from 0 to below 1")
-        if self.imitation < 0 or (self.imitation and not self.share):
-            raise InvalidChoice(
-                f"guidance.imitation is {self.imitation}: it must be 0, or positive beside a guidance.share"
-            )
+        if self.imitation < 0:
+            raise InvalidChoice(f"guidance.imitation is {self.imitation}, not 0 or more")
 
 
 @dataclass(frozen=True)
