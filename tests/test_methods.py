@@ -13,16 +13,17 @@ from aihf_control.evaluation import Roller
 from aihf_control.methods import METHODS, Context, Method
 from aihf_control.methods.ipl import IPL
 from aihf_control.methods.rlhf import RLHF
-from aihf_control.methods.settings import IPLConfig
+from aihf_control.methods.settings import IPLConfig, Settings
 from aihf_control.randomness import SeedStreams
 from aihf_control.samples import FeedbackTables
+from aihf_control.updates import Guidance
 
 SEEDS = (0, 1, 2)
 
 
-def start(name: str) -> tuple[Method, Context]:
-    tables = FeedbackTables(toy.feedback(), toy.SETTINGS.aihf.trajectory_discount, "cpu")
-    context = Context(toy.TASK, SEEDS, toy.SETTINGS, tables, torch.device("cpu"))
+def start(name: str, settings: Settings = toy.SETTINGS) -> tuple[Method, Context]:
+    tables = FeedbackTables(toy.feedback(), settings.aihf.trajectory_discount, "cpu")
+    context = Context(toy.TASK, SEEDS, settings, tables, torch.device("cpu"))
     return METHODS[name](context), context
 
 
@@ -52,6 +53,20 @@ def test_a_random_policy_improves(name: str) -> None:
     assert (after > before + 0.15).all()
     assert (after > (-0.02 if name == "oracle" else -0.35)).all()  # the demonstrations' mean is −0.18
     assert method.faults() == [None] * len(SEEDS)
+
+
+@pytest.mark.parametrize("name", ["aihf", "irl", "rlhf"])
+def test_a_guided_policy_imitates_the_demonstrations(name: str) -> None:
+    """So strongly that nothing else counts: it ends at their mean action, ±0.25."""
+    guidance = Guidance(share=0.5, imitation=100.0)
+    guided = replace(
+        toy.SETTINGS,
+        aihf=replace(toy.SETTINGS.aihf, guidance=guidance),
+        rlhf=replace(toy.SETTINGS.rlhf, guidance=guidance),
+    )
+    method, _ = start(name, guided)
+    method.start()
+    np.testing.assert_allclose(train(method), -0.125, atol=0.08)
 
 
 @pytest.mark.parametrize("name", ["rlhf", "ipl"])
