@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from aihf_control.appendix import appendix
+from aihf_control.appendix import VARIANTS, Variant, appendix
 from aihf_control.comparison import Comparison, read_comparison
 from aihf_control.comparison_tables import csv_text, markdown, tabulate, text
 from aihf_control.figures import render
@@ -17,20 +17,22 @@ from aihf_control.report import Report
 from aihf_control.results import NoResults
 from aihf_control.reward_panels import reward_panels
 
-OTHER_HORIZON = ("-fixed-horizon", "-standard-horizon")
-"""A study of this name, with the main one's before it, holds the same methods under the other rule."""
-
 SOMETIMES = ("profiles.png", "reward.png", "appendix.md")
 """Files that some studies have nothing for."""
 
 
-def _other_horizon(folder: Path, study: str) -> Comparison | None:
-    for ending in OTHER_HORIZON:
-        try:
-            return read_comparison(folder.parent / (study + ending), study + ending)
-        except NoResults:
-            continue
-    return None
+def _variants(folder: Path, study: str) -> list[tuple[Variant, Comparison]]:
+    """The studies beside this one that change a rule of training, as far as they have results."""
+    found = []
+    for variant in VARIANTS:
+        for ending in variant.endings:
+            try:
+                other = read_comparison(folder.parent / (study + ending), study + ending)
+            except NoResults:
+                continue
+            found.append((variant, other))
+            break
+    return found
 
 
 def write_comparison(folder: Path, study: str, output: Path, bootstrap_seed: int = 0) -> Report:
@@ -40,10 +42,10 @@ def write_comparison(folder: Path, study: str, output: Path, bootstrap_seed: int
     The same runs give the same bytes. Raises `InvalidResults`, with nothing written, if runs cannot be read
     or compared, and `NoResults` if none has ended. Files: `figure5.png` and `.pdf`, `table.md`, `.csv` and
     `.tex`, `profiles.png`, `reward.png` (if any run recorded what its reward learned), `PROVENANCE.md`, and
-    `appendix.md` if a study of the other horizon rule lies beside.
+    `appendix.md` if a study under another rule of training (`VARIANTS`) lies beside.
     """
     comparison = read_comparison(folder, study)
-    other = _other_horizon(folder, study)
+    others = _variants(folder, study)
     tables = tabulate(comparison, bootstrap_seed)
     curves = figure5(comparison, bootstrap_seed)
     contents = {
@@ -59,8 +61,8 @@ def write_comparison(folder: Path, study: str, output: Path, bootstrap_seed: int
     for name, figure in (("profiles.png", profile), ("reward.png", learned)):
         if figure is not None:
             contents[name] = render(figure, "png")
-    if other is not None:
-        contents["appendix.md"] = appendix(comparison, other).encode()
+    if others:
+        contents["appendix.md"] = appendix(comparison, others).encode()
     make_folder(output)
     for name in SOMETIMES:
         if name not in contents:  # of an earlier report, whose runs are not these
