@@ -38,13 +38,15 @@ def _horizon(run: Run) -> str | None:
 
 def _guidance(run: Run) -> str | None:
     sections: Any = origin(run).settings
-    name = {"irl": "aihf"}.get(run.config.method, run.config.method)
-    if name not in ("aihf", "rlhf"):
+    name = "aihf" if run.config.method == "irl" else run.config.method
+    if name not in GUIDED:
         return None
     guidance = sections.get(name, {}).get("guidance")  # earlier runs had none
     return "guided" if guidance and guidance["share"] else "unguided"
 
 
+GUIDED = ("aihf", "rlhf")
+"""Settings that have a guidance; IRL has AIHF's."""
 OFFLINE = "the same: it trains on data alone"
 TRUE_REWARD = "the same: it sees no demonstration"
 

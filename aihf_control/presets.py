@@ -44,7 +44,7 @@ PRESETS = {
     "quick": Preset("bench", ("aihf", "rlhf", "ipl", "bc"), (0, 1, 2), QUICK),
     "reference": Preset(
         "figure5",
-        ("aihf", "rlhf", "ipl", "bc", "irl", "oracle", "constant_plus", "constant_minus"),
+        ("aihf", "rlhf", "ipl", "bc", "irl", "oracle", "constant_plus", "constant_minus", "guidance_alone"),
         (0, 1, 2),
         REFERENCE,
     ),

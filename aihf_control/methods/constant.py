@@ -1,7 +1,7 @@
 """The controls: SAC on the same reward at every step, which says nothing but whether to live or to die.
 
 Where a fall ends the episode, +1 alone teaches standing and −1 falling. What a learned reward is worth
-shows above `constant_plus`, not above a random policy.
+shows above `constant_plus`, not above a random policy; beside guidance, above `guidance_alone`: +1, guided.
 """
 
 from __future__ import annotations
@@ -15,11 +15,13 @@ from aihf_control.sac import Metrics
 
 
 class Constant(SACMethod):
-    """SAC from a random policy, told `value` at every step."""
+    """SAC from a random policy, told `value` at every step; `guided` by demonstrations just as AIHF is."""
 
-    def __init__(self, context: Context, *, value: float) -> None:
+    def __init__(self, context: Context, *, value: float, guided: bool = False) -> None:
         config = context.settings.sac
-        super().__init__(context, config, Exploration(random_until=config.random_steps), learns_reward=False)
+        explore = Exploration(random_until=config.random_steps)
+        guidance = context.settings.aihf.guidance if guided else None
+        super().__init__(context, config, explore, learns_reward=False, guidance=guidance)
         self.value = value
 
     def run_round(self, round: int, steps: int) -> Metrics:
