@@ -85,7 +85,8 @@ def _probability(line: Line) -> str:
     said = f"P(AIHF > {method_label(line.method)}) = {score.estimate:.2f}"
     if score.interval == "one seed":
         return f"{said}, from one seed"
-    few = f", only {seeds} seeds: weak evidence" if score.interval == "few seeds" else ""
+    plural = "" if seeds == 1 else "s"
+    few = f", only {seeds} seed{plural}: weak evidence" if score.interval == "few seeds" else ""
     return f"{said} [{score.low:.2f} to {score.high:.2f}]{few}"
 
 
