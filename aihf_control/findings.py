@@ -85,9 +85,9 @@ def _probability(line: Line) -> str:
     said = f"P(AIHF > {method_label(line.method)}) = {score.estimate:.2f}"
     if score.interval == "one seed":
         return f"{said}, from one seed"
-    plural = "" if seeds == 1 else "s"
-    few = f", only {seeds} seed{plural}: weak evidence" if score.interval == "few seeds" else ""
-    return f"{said} [{score.low:.2f} to {score.high:.2f}]{few}"
+    few = score.interval == "few seeds"
+    weak = f", only {seeds} seed{'s' if seeds > 1 else ''}: weak evidence" if few else ""
+    return f"{said} [{score.low:.2f} to {score.high:.2f}]{weak}"
 
 
 def _rival_sentence(name: str, lines: Sequence[Line]) -> str | None:
