@@ -200,6 +200,16 @@ def test_what_is_missing_or_failed_is_said_everywhere(tmp_path: Path) -> None:
     assert "(1 failed) for AIHF on Hopper-v5" in said.replace("\n", " ")
 
 
+def test_a_pool_is_as_strong_as_its_weakest_task(tmp_path: Path) -> None:
+    for task, seeds in (("hopper", 3), ("walker2d", 1)):
+        for seed in range(seeds):
+            write_run(tmp_path / "s", task, "aihf", seed, [0, 0, 10.0 + seed])
+            write_run(tmp_path / "s", task, "rlhf", seed, [0, 0, 5.0 + seed])
+    findings = tabulate(read_comparison(tmp_path / "s", "s")).findings
+    said = [words for words in findings if words.startswith("Over all tasks") and "RLHF" in words]
+    assert len(said) == 1 and said[0].endswith("only 1 seed: weak evidence.")
+
+
 def test_few_seeds_say_so(tmp_path: Path) -> None:
     for task in ("hopper", "walker2d"):
         for seed in range(3):
