@@ -52,6 +52,15 @@ TRUE_REWARD = "the same: it sees no demonstration"
 
 VARIANTS = (
     Variant(
+        endings=("-unguided", "-guided"),
+        title="with and without guidance",
+        explanation="Guided, a share of each SAC batch comes from the demonstrations, and the actor imitates "
+        "them; unguided, alignment sees the learned reward alone, as in the papers.",
+        rule=_guidance,
+        untouched=dict.fromkeys(("ipl", "bc"), OFFLINE)
+        | dict.fromkeys(("oracle", "constant_plus", "constant_minus"), TRUE_REWARD),
+    ),
+    Variant(
         endings=("-fixed-horizon", "-standard-horizon"),
         title="the other horizon rule",
         explanation="With the fixed horizon a robot that falls plays on to the time limit while a learned "
@@ -64,21 +73,14 @@ VARIANTS = (
             else None
         ),
     ),
-    Variant(
-        endings=("-unguided", "-guided"),
-        title="with and without guidance",
-        explanation="Guided, a share of each SAC batch comes from the demonstrations, and the actor imitates "
-        "them; unguided, alignment sees the learned reward alone, as in the papers.",
-        rule=_guidance,
-        untouched=dict.fromkeys(("ipl", "bc"), OFFLINE)
-        | dict.fromkeys(("oracle", "constant_plus", "constant_minus"), TRUE_REWARD),
-    ),
 )
 
 
-def _rules(variant: Variant, task: StudyResults) -> str:
-    found = {variant.rule(run) for results in task.methods for run in results.runs}
-    return " and ".join(sorted(rule for rule in found if rule))
+def _rules(variants: Sequence[Variant], task: StudyResults) -> str:
+    """The rules that a study's runs on a task were trained under, in words."""
+    runs = [run for results in task.methods for run in results.runs]
+    found = [{rule for run in runs if (rule := variant.rule(run))} for variant in variants]
+    return ", ".join(" and ".join(sorted(rules)) for rules in found if rules)
 
 
 def _final(results: MethodResults | None) -> str:
@@ -88,40 +90,48 @@ def _final(results: MethodResults | None) -> str:
     return bracketed(score_of(results.final, 0), number) + count
 
 
-def _task_parts(variant: Variant, task: StudyResults, other: StudyResults) -> list[str]:
-    theirs = {results.method: results for results in other.methods if results.runs}
-    header = ["Method", *(f"{each.study} ({_rules(variant, each)})" for each in (task, other))]
+def _last_step(task: StudyResults) -> int:
+    return max(int(results.steps[-1]) for results in task.methods if results.runs)
+
+
+def _task_parts(main: StudyResults, others: Sequence[tuple[Variant, StudyResults]]) -> list[str]:
+    variants = [variant for variant, _ in others]
+    studies = [main, *(other for _, other in others)]
+    finals = [{each.method: each for each in study.methods if each.runs} for study in studies]
     rows = []
-    for results in task.methods:
-        if results.runs or results.method in theirs:
-            instead = variant.untouched.get(results.method)
-            same = instead is not None and results.method not in theirs
-            shown = instead if same else _final(theirs.get(results.method))
-            rows.append([method_label(results.method), _final(results), str(shown)])
-    last = [max(int(r.steps[-1]) for r in each.methods if r.runs) for each in (task, other)]
-    steps = f"{last[0]:,} steps" if last[0] == last[1] else f"{last[0]:,} steps against {last[1]:,}"
-    return [f"### {task_title(task.task)}", f"{steps}.", table(header, rows)]
-
-
-def _variant_parts(variant: Variant, main: Comparison, other: Comparison) -> list[str]:
-    parts = [f"## {variant.title[0].upper()}{variant.title[1:]}", variant.explanation]
-    others = {task.task: task for task in other.tasks}
-    for task in main.tasks:
-        if task.task in others:
-            parts += _task_parts(variant, task, others[task.task])
-        else:
-            why = variant.untouched_task(task.task) or "no run under the other rule"
-            parts.append(f"{task_title(task.task)}: {why}.")
-    return parts
+    for results in main.methods:
+        method = results.method
+        if any(method in each for each in finals):
+            cells = [_final(results)]
+            for variant, theirs in zip(variants, finals[1:], strict=True):
+                same = variant.untouched.get(method) if method not in theirs else None
+                cells.append(same or _final(theirs.get(method)))
+            rows.append([method_label(method), *cells])
+    steps = list(dict.fromkeys(f"{_last_step(study):,}" for study in studies))
+    header = ["Method", *(f"{study.study} ({_rules(variants, study)})" for study in studies)]
+    return [f"{' against '.join(steps)} steps.", table(header, rows)]
 
 
 def appendix(main: Comparison, others: Sequence[tuple[Variant, Comparison]]) -> str:
-    """`appendix.md`: final returns under both rules of each variant, on the tasks and methods of either."""
+    """`appendix.md`: final returns of the main study and of each under another rule, side by side."""
+    explanations = [f"- **{v.title[0].upper()}{v.title[1:]}.** {v.explanation}" for v, _ in others]
+    fair = " Compare columns that differ in one rule." if len(others) > 1 else ""
     parts = [
         f"# {main.study}: appendix",
         "Interquartile means over seeds of the final return, always evaluated in the standard environment; "
-        "brackets as in `table.md`.",
+        "brackets as in `table.md`. Behind a study's name: the rules its runs were trained under." + fair,
+        "\n".join(explanations),
     ]
-    for variant, other in others:
-        parts += _variant_parts(variant, main, other)
+    for task in main.tasks:
+        parts.append(f"## {task_title(task.task)}")
+        beside = []
+        for variant, other in others:
+            found = next((each for each in other.tasks if each.task == task.task), None)
+            if found:
+                beside.append((variant, found))
+            else:
+                why = variant.untouched_task(task.task) or "no run here"
+                parts.append(f"{other.study}: {why}.")
+        if beside:
+            parts += _task_parts(task, beside)
     return "\n\n".join(parts) + "\n"
