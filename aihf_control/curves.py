@@ -24,6 +24,7 @@ from aihf_control.figures import (
     method_colour,
     new_figure,
     spread,
+    steps_label,
     what_is_drawn,
 )
 from aihf_control.results import ONE_ROW_METHODS, MethodResults, StudyResults, method_label, task_title
@@ -98,7 +99,7 @@ def _frame(figure: Figure, axes: Axes, study: StudyResults, drawn: Sequence[Meth
     figure.text(LEFT, 1 - 0.3 / HEIGHT, _title(study), fontsize=13, weight="bold", va="center")
     figure.text(LEFT, 1 - 0.54 / HEIGHT, what_is_drawn(drawn), fontsize=8, color=QUIET, va="center")
     figure.text(LEFT, 0.12 / HEIGHT, "\n".join(lines), fontsize=6.5, color=FAINT, va="bottom")
-    axes.set_xlabel("SAC steps (gradient updates for IPL)")
+    axes.set_xlabel(steps_label([results.method for results in drawn]))
     episodes = f"({study.evaluation_episodes} evaluation episodes a seed)"
     axes.set_ylabel(f"Return in the standard environment\n{episodes}")
     axes.xaxis.set_major_locator(MaxNLocator(6, integer=True))

@@ -96,6 +96,11 @@ def compact(steps: float) -> str:
     return f"{steps:g}"
 
 
+def steps_label(methods: Sequence[str]) -> str:
+    """Of the axis that the curves of `methods` share."""
+    return "SAC steps (gradient updates for IPL)" if "ipl" in methods else "SAC steps"
+
+
 def method_colour(method: str, methods: Sequence[str]) -> str:
     """The colour of `method`; one that is not built in gets the next free one among `methods`."""
     others = [name for name in methods if name not in COLOURS]
@@ -172,7 +177,7 @@ def what_is_drawn(drawn: Sequence[MethodResults]) -> str:
 
 
 def footer(study: StudyResults, drawn: Sequence[MethodResults]) -> list[str]:
-    """The commands, and in a second line seeds, feedback and band, from which all was made."""
+    """The commands, and in a second line study, seeds, feedback and band, from which all was made."""
     groups: dict[str, list[str]] = {}
     for results in drawn:
         groups.setdefault(seed_list(results.seeds), []).append(method_label(results.method))
@@ -181,7 +186,8 @@ def footer(study: StudyResults, drawn: Sequence[MethodResults]) -> list[str]:
     else:
         seeds = "; ".join(f"{', '.join(names)} {numbers}" for numbers, names in groups.items())
     sha = study.feedback.sha256[:12]
-    return ["; ".join(study.commands), f"seeds {seeds}  ·  feedback {sha}  ·  {bands(drawn)}"]
+    facts = f"study {study.study}  ·  seeds {seeds}  ·  feedback {sha}  ·  {bands(drawn)}"
+    return ["; ".join(study.commands), facts]
 
 
 def render(figure: Figure, kind: str) -> bytes:

@@ -38,7 +38,6 @@ PENS = {
 DEMONSTRATIONS: Dashes = "--"
 CLONED: Dashes = "-."
 """Of behaviour cloning, a flat line."""
-STEPS_LABEL = "SAC steps (gradient updates for IPL)"
 
 LEFT, PANEL, GAP, RIGHT, BETWEEN = 0.85, 3.75, 0.72, 0.32, 0.34  # inches: margins, a panel's width, gaps
 NARROWEST = 8.0  # inches; the words need them
@@ -84,7 +83,7 @@ def legend_handles(comparison: Comparison, methods: Sequence[str], names: dict[s
 def footer(
     comparison: Comparison, methods: Sequence[str], last_steps: Sequence[int], band: str = ""
 ) -> list[str]:
-    """Commands; seeds, steps and what the band is, if not one over the seeds of a task; data."""
+    """Commands; study, seeds, steps and what the band is, if not one over the seeds of a task; data."""
     groups: dict[str, list[str]] = {}
     drawn: list[MethodResults] = []
     for task in comparison.tasks:
@@ -99,6 +98,7 @@ def footer(
     steps = " and ".join(f"{step:,}" for step in sorted(set(last_steps)))
     episodes = " and ".join(str(n) for n in sorted({task.evaluation_episodes for task in comparison.tasks}))
     facts = [
+        f"study {comparison.study}",
         "; ".join([f"seeds {usual}", *others]),
         f"{steps} steps",
         band or bands(drawn),

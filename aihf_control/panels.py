@@ -17,13 +17,13 @@ from aihf_control.figures import (
     fit_height,
     fixed_style,
     method_colour,
+    steps_label,
     what_is_drawn,
 )
 from aihf_control.layout import (
     CLONED,
     DEMONSTRATIONS,
     PENS,
-    STEPS_LABEL,
     THICK,
     Words,
     drawn_methods,
@@ -77,7 +77,7 @@ def _panel(axes: Axes, task: StudyResults, comparison: Comparison, bootstrap_see
     x_axis(axes, last_step)
     fit_height(axes, [height for height, _ in references])
     panel_title(axes, task.task)
-    axes.set_xlabel(STEPS_LABEL)
+    axes.set_xlabel(steps_label(methods))
     axes.yaxis.set_major_formatter(StrMethodFormatter("{x:,.0f}"))
 
 
@@ -104,7 +104,7 @@ def _subtitle(comparison: Comparison, methods: Sequence[str]) -> str:
         if results.steps[-1] < _last_step(task, methods)
     }
     if early:
-        parts.append(f"Dot and dotted line: {'; '.join(early)}, and held.")
+        parts.append(f"Dotted: {'; '.join(early)}, and held.")
     if comparison.missing_tasks:
         parts.append(f"No results yet: {', '.join(map(task_title, comparison.missing_tasks))}.")
     return " ".join(parts)

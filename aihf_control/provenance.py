@@ -171,8 +171,8 @@ def provenance(comparison: Comparison) -> str:
         "## Commands",
         "\n".join(f"{number}. `{command}`" for number, command in enumerate(commands, 1)),
         "## Batches",
-        "Seeds of one row ran as one tensor program, to the step given. A commit that ends in `-dirty` had "
-        "changes beside it.",
+        "Seeds of one row ran as one tensor program, to the step given, their command under the defaults of "
+        "their commit. One that ends in `-dirty` had changes beside it.",
         table(header, rows),
         "## Data",
         bullets([_data(task) for task in comparison.tasks]),

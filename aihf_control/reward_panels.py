@@ -19,7 +19,6 @@ from aihf_control.figures import REFERENCE_COLOUR, fixed_style, method_colour
 from aihf_control.layout import (
     LEFT_OUT,
     PENS,
-    STEPS_LABEL,
     THICK,
     Words,
     footer,
@@ -181,5 +180,5 @@ def reward_panels(comparison: Comparison, bootstrap_seed: int = 0) -> Figure | N
         for axes, task in zip(grid[0], comparison.tasks, strict=True):
             panel_title(axes, task.task)
         for axes in grid[-1]:
-            axes.set_xlabel(STEPS_LABEL.split(" (")[0])
+            axes.set_xlabel("SAC steps")
         return figure

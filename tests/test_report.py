@@ -254,6 +254,7 @@ def test_figure_of_many_seeds(tmp_path: Path) -> None:
     said = words(figure)
     assert "95% stratified-bootstrap interval" in said and "5 seeds" in said
     assert "Thin lines" not in said and "too short" not in said
+    assert figure.axes[0].get_xlabel() == "SAC steps" and "study bench-paper" in said
 
 
 def test_figure_labels_stay_inside_and_apart(tmp_path: Path) -> None:
