@@ -22,7 +22,7 @@ Variables of bench (ENV also of data)
   Name         Default    Example            Meaning
   ENV          hopper     ENV=walker2d       task: hopper, halfcheetah, walker2d; all: these three; swimmer and
                                              ant once you trained their policies (`aihf data train`)
-  PRESET       quick      PRESET=smoke       smoke (minutes), quick (half an hour), reference
+  PRESET       quick      PRESET=smoke       smoke (minutes), quick (an hour), reference
                                              (hours: results/figure5) or paper (a GPU)
   METHODS      preset's   METHODS=aihf,rlhf  any of aihf, rlhf, ipl, bc, irl, oracle, constant_plus,
                                              constant_minus, guidance_alone; your own as
@@ -72,7 +72,7 @@ BENCH_VARIABLES := ENV PRESET METHODS SEEDS STEPS STUDY DEVICE PRECISION ENVIRON
 SWEEP_VARIABLES := CLUSTER SEEDS_PER_JOB CPUS PARTITION ACCOUNT GPUS MEMORY TIME
 VARIABLES := $(BENCH_VARIABLES) $(SWEEP_VARIABLES) DRY_RUN TENSORBOARD FORCE_NEW OTHER_DEVICE RUNS PYTHON TORCH_INDEX
 
-# A misspelt variable would otherwise be ignored, and half an hour spent on the defaults.
+# A misspelt variable would otherwise be ignored, and an hour spent on the defaults.
 GIVEN := $(foreach v,$(.VARIABLES),$(if $(findstring command,$(origin $v)),$v))
 UNKNOWN := $(firstword $(filter-out $(VARIABLES) SHELL,$(GIVEN)))
 $(if $(UNKNOWN),$(error $(UNKNOWN) is not a variable of this Makefile. Valid: $(VARIABLES)))

@@ -92,7 +92,7 @@ class Bench:
     """hopper, halfcheetah, walker2d, or all: the three, one after the other; swimmer and ant once their
     policies are trained."""
     preset: str = "quick"
-    """smoke (minutes), quick (half an hour on two cores), reference (hours) or paper (a GPU)."""
+    """smoke (minutes), quick (an hour on two cores), reference (hours) or paper (a GPU)."""
     methods: str | None = None
     """Comma-separated, your own as my_method.py:MyMethod (docs/your_method.md); else the preset's."""
     seeds: str | None = None
