@@ -113,12 +113,11 @@ class Updates:
 
     def _update(self, reward: RewardFunction | None, *, critic_only: bool) -> Metrics:
         rows = self._rows.index_select(0, self._position)[0]
-        batch, imitation = self.replay.batch(rows[:, self._shown :]), 0.0
+        batch = self.replay.batch(rows[:, self._shown :])
         if self._guide is not None:
             batch = Batch.joined(self._guide.steps.rows(rows[:, : self._shown]), batch)
-            imitation = self._guide.config.imitation
         noise = self._noise.index_select(0, self._position)[0]
         if reward is not None:
             with torch.no_grad():
                 batch = replace(batch, rewards=reward(batch.observations, batch.actions))
-        return self.sac.update(batch, noise, critic_only=critic_only, shown=self._shown, imitation=imitation)
+        return self.sac.update(batch, noise, critic_only=critic_only)

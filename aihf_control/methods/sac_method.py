@@ -41,8 +41,11 @@ class SACMethod:
             environments=settings.environments,
             cuda_graphs=settings.cuda_graphs,
             guide=guide,
+            standardise_from_replay=context.tables is None,
             tick=context.tick,
         )
+        if context.tables is not None:
+            self.aligner.sac.standardise(context.tables.observation_mean, context.tables.observation_std)
         self.actor, self.critic = self.aligner.sac.actor, self.aligner.sac.critic
         self.steps = torch.zeros((), dtype=torch.int64)
         self.environment_steps = torch.zeros(len(context.seeds), dtype=torch.int64)

@@ -57,6 +57,7 @@ class IPLConfig:
     temperature: float = 3.0
     """β of the actor's weights exp(advantage / β); 1/3 in the paper."""
     largest_weight: float = 100.0
+    learning_rate: float = 3e-4
     pairs_per_update: int = 8
     transitions_per_update: int = 256
     demonstration_share: float = 1.0
