@@ -28,7 +28,7 @@ def cloning_loss(
     actor: SquashedGaussianActor, observations: Tensor, actions: Tensor
 ) -> tuple[Tensor, Metrics]:
     """−log π(a | s), mean over the batch, summed over seeds."""
-    losses = -actor.log_density(observations, actions, exact=True).mean(-1)
+    losses = -actor.log_density(observations, actions, exact=True, learn=True).mean(-1)
     return losses.sum(), {"cloning_loss": losses.detach()}
 
 
