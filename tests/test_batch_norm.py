@@ -167,12 +167,16 @@ def learner(seeds: tuple[int, ...] = (0, 1, 2), passes: int = 0, epsilon: float 
     assert isinstance(body, NormalisedMLP)
     body.config = replace(body.config, epsilon=epsilon, renormalise_after=100)
     with torch.no_grad():
-        body.passes.fill_(passes)
-        body.running.add_(0.1 * draw(*body.running.shape, seed=4).abs())
         for part in (part for norm in body.norms() for part in norm):
             part.add_(0.1 * draw(*part.shape, seed=5))
         for _, bias in body.layers()[:-1]:
-            bias.add_(5.0)  # no unit is dead: of a constant one, sb3-contrib loses Ioffe's shift
+            bias.add_(2.0)  # no unit is dead: of a constant one, sb3-contrib loses Ioffe's shift
+        body.config = replace(body.config, momentum=0.9)
+        for seed in range(5):  # running statistics near the batches', but not the same
+            sac.critic.learn(draw(len(seeds), 50, 5, seed=seed), draw(len(seeds), 50, 3, seed=seed).tanh())
+        body.running.mul_(1 + 0.2 * draw(*body.running.shape, seed=4).tanh())
+        body.passes.fill_(passes)
+        body.config = replace(body.config, momentum=0.01)
         sac.log_temperature.data = torch.tensor([0.1 * k - 0.3 for k in seeds], dtype=torch.float64)
     form = CROSSQ.form
     sac.actor_optimiser = Adam(sac.actor.body.flat, form.learning_rate, form.first_moment)
