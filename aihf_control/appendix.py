@@ -36,30 +36,9 @@ def _horizon(run: Run) -> str | None:
     return f"horizon {UNKNOWN}" if fixed is None else "fixed horizon" if fixed else "standard horizon"
 
 
-def _guidance(run: Run) -> str | None:
-    sections: Any = origin(run).settings
-    name = "aihf" if run.config.method == "irl" else run.config.method
-    if name not in GUIDED:
-        return None
-    guidance = sections.get(name, {}).get("guidance")  # earlier runs had none
-    return "guided" if guidance and guidance["share"] else "unguided"
-
-
-GUIDED = ("aihf", "rlhf")
-"""Settings that have a guidance; IRL has AIHF's."""
 OFFLINE = "the same: it trains on data alone"
-TRUE_REWARD = "the same: it sees no demonstration"
 
 VARIANTS = (
-    Variant(
-        endings=("-unguided", "-guided"),
-        title="with and without guidance",
-        explanation="Guided, a share of each SAC batch comes from the demonstrations, and the actor imitates "
-        "them; unguided, alignment sees the learned reward alone, as in the papers.",
-        rule=_guidance,
-        untouched=dict.fromkeys(("ipl", "bc"), OFFLINE)
-        | dict.fromkeys(("oracle", "constant_plus", "constant_minus"), TRUE_REWARD),
-    ),
     Variant(
         endings=("-fixed-horizon", "-standard-horizon"),
         title="the other horizon rule",

@@ -13,9 +13,7 @@ from aihf_control.evaluation import Roller
 from aihf_control.methods import METHODS, Context
 from aihf_control.methods.constant import Constant
 from aihf_control.methods.settings import Settings
-from aihf_control.samples import FeedbackTables
 from aihf_control.tasks import Task
-from aihf_control.updates import Guidance
 
 SEEDS = (0, 1)
 
@@ -42,8 +40,7 @@ DOOR = Task("door", "aihf_toy/Door-v0", observation_size=1, action_size=1, can_f
 
 
 def trained(name: str, task: Task, settings: Settings, rounds: int) -> Constant:
-    tables = FeedbackTables(toy.feedback(), settings.aihf.trajectory_discount, "cpu")
-    method = METHODS[name](Context(task, SEEDS, settings, tables, torch.device("cpu")))
+    method = METHODS[name](Context(task, SEEDS, settings, None, torch.device("cpu")))
     assert isinstance(method, Constant)
     for round in range(rounds):
         method.run_round(round, settings.round_steps)
@@ -61,25 +58,11 @@ def test_plus_stays_and_minus_leaves(name: str, length: int) -> None:
     roller.close()
 
 
-def test_guidance_alone_imitates_and_only_it() -> None:
-    """Whatever the environment pays: the demonstrations' mean actions are ±0.25, the best ±0.5."""
-    guidance = Guidance(share=0.5, imitation=100.0)
-    settings = replace(toy.SETTINGS, aihf=replace(toy.SETTINGS.aihf, guidance=guidance))
-    states = torch.eye(2).expand(len(SEEDS), 2, 2)
-    shown = torch.tensor([[0.25], [-0.25]]).expand(len(SEEDS), 2, 1)
-    far = {}
-    for name in ("guidance_alone", "constant_plus"):
-        method = trained(name, toy.TASK, settings, rounds=5)
-        with torch.no_grad():
-            far[name] = (method.actor.mode(states) - shown).abs().amax((1, 2))
-    assert (far["guidance_alone"] < 0.1).all() and (far["constant_plus"] > 0.15).all()
-
-
 @pytest.mark.parametrize(("name", "sign"), [("constant_plus", 1.0), ("constant_minus", -1.0)])
 def test_the_value_counts_the_steps_that_are_left(name: str, sign: float) -> None:
     """Two steps, discount 0.9 and no entropy to speak of: ±1 at the last step and ±(1 + 0.9) at the first."""
     sac = replace(toy.SETTINGS.sac, initial_temperature=1e-6)
-    method = trained(name, toy.TASK, replace(toy.SETTINGS, sac=sac), rounds=5)
+    method = trained(name, toy.TASK, replace(toy.SETTINGS, sac=sac), rounds=10)
     states = torch.eye(2).expand(len(SEEDS), 2, 2)
     with torch.no_grad():
         values = method.critic(states, torch.zeros(len(SEEDS), 2, 1))  # (S, twins, states)

@@ -16,7 +16,6 @@ from aihf_control.methods.rlhf import RLHF
 from aihf_control.methods.settings import IPLConfig, Settings
 from aihf_control.randomness import SeedStreams
 from aihf_control.samples import FeedbackTables
-from aihf_control.updates import Guidance
 
 SEEDS = (0, 1, 2)
 
@@ -53,20 +52,6 @@ def test_a_random_policy_improves(name: str) -> None:
     assert (after > before + 0.15).all()
     assert (after > (-0.02 if name == "oracle" else -0.35)).all()  # the demonstrations' mean is −0.18
     assert method.faults() == [None] * len(SEEDS)
-
-
-@pytest.mark.parametrize("name", ["aihf", "irl", "rlhf"])
-def test_a_guided_policy_imitates_the_demonstrations(name: str) -> None:
-    """So strongly that nothing else counts: it ends at their mean action, ±0.25."""
-    guidance = Guidance(share=0.5, imitation=100.0)
-    guided = replace(
-        toy.SETTINGS,
-        aihf=replace(toy.SETTINGS.aihf, guidance=guidance),
-        rlhf=replace(toy.SETTINGS.rlhf, guidance=guidance),
-    )
-    method, _ = start(name, guided)
-    method.start()
-    np.testing.assert_allclose(train(method), -0.125, atol=0.08)
 
 
 @pytest.mark.parametrize("name", ["rlhf", "ipl"])
