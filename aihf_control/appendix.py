@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from aihf_control.comparison import Comparison
 from aihf_control.comparison_tables import bracketed, table

@@ -1,7 +1,7 @@
 """Batch (re)normalisation before every layer of a seed-batched ReLU network, folded into the layer's weights.
 
-A normalised input times a weight is the plain input times another weight: `(x·a + c)·W + b = x·(a∘W) + (c·W + b)`
-with `a` and `c` one number a feature. So a layer costs its product and two sums over the batch, forward and
+A normalised input times a weight is the plain input times another one: with one `a` and one `c` a feature,
+`(x·a + c)·W + b = x·(a∘W) + (c·W + b)`. So a layer costs its product and two sums over the batch, forward and
 backward, and a network that no longer learns is a plain one.
 """
 
@@ -85,9 +85,7 @@ class _LearningPass(torch.autograd.Function):
             else:
                 inputs.append(hidden_layer(inputs[-1], weights[-1], bias.to(arithmetic), arithmetic))
         network.passes.add_(1)
-        ctx.save_for_backward(
-            flat, *inputs, *weights, *(part for f in folded for part in vars(f).values())
-        )
+        ctx.save_for_backward(flat, *inputs, *weights, *(part for f in folded for part in vars(f).values()))
         ctx.shape = network.members, network.sizes
         return output
 
@@ -197,7 +195,10 @@ class NormalisedMLP(SeedMLP):
         running_variance.lerp_(variance, config.momentum)
         one = torch.ones_like(ratio)
         return _Folded(
-            mean, deviation, torch.where(corrected, ratio, one) / deviation, torch.where(corrected, shift, 0.0)
+            mean,
+            deviation,
+            torch.where(corrected, ratio, one) / deviation,
+            torch.where(corrected, shift, 0.0),
         )
 
     def effective(self, flat: Tensor) -> Tensor:

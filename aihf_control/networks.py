@@ -39,21 +39,6 @@ class Standardisation(nn.Module):
         return (observations - self.mean) / self.std
 
 
-class LayerNormMLP(SeedMLP):
-    """Layer normalisation before every hidden ReLU."""
-
-    def forward(self, x: Tensor, *, frozen: bool = False, exact: bool = False) -> Tensor:
-        flat = self.flat.detach() if frozen else self.flat
-        dt = self.flat.dtype if exact or self.arithmetic is None else self.arithmetic
-        *hidden, (weight, bias) = self.layers(flat)
-        for index, (w, b) in enumerate(hidden):
-            if index:
-                x, w, b = x.to(dt), w.to(dt), b.to(dt)
-            x = torch.baddbmm(b, x, w)
-            x = torch.relu(torch.nn.functional.layer_norm(x, x.shape[-1:]))
-        return torch.baddbmm(bias, x.to(bias.dtype), weight)
-
-
 class SquashedGaussianActor(nn.Module):
     """tanh(mean + σ·noise), state-dependent σ, for S seeds (Haarnoja et al. 2018, appendix C).
 
@@ -67,22 +52,15 @@ class SquashedGaussianActor(nn.Module):
         actions: int,
         hidden: Sequence[int],
         arithmetic: torch.dtype | None = None,
-        *,
-        normalised: bool = False,
     ) -> None:
         super().__init__()
         self.actions = actions
         self.standardise = Standardisation(seeds, observations)
-        network = NormalisedMLP if normalised else SeedMLP
-        self.body = network(seeds, (observations, *hidden, 2 * actions), arithmetic)
+        self.body = SeedMLP(seeds, (observations, *hidden, 2 * actions), arithmetic)
 
-    def distribution(
-        self, observations: Tensor, *, exact: bool = False, learn: bool = False
-    ) -> tuple[Tensor, Tensor]:
+    def distribution(self, observations: Tensor, *, exact: bool = False) -> tuple[Tensor, Tensor]:
         """(S, B, O) → mean and log σ before squashing, both (S, B, A)."""
-        x = self.standardise(observations)
-        learn = learn and isinstance(self.body, NormalisedMLP)
-        outputs = self.body.learn(x) if learn else self.body(x, exact=exact)
+        outputs = self.body(self.standardise(observations), exact=exact)
         mean, log_std = outputs.split(self.actions, dim=-1)
         return mean, log_std.clamp(LOG_STD_MIN, LOG_STD_MAX)
 
@@ -96,12 +74,11 @@ class SquashedGaussianActor(nn.Module):
         return torch.tanh(self.distribution(observations, exact=True)[0])
 
     def sample(
-        self, observations: Tensor, noise: Tensor, reference: SquashedGaussianActor | None = None,
-        *, learn: bool = False,
+        self, observations: Tensor, noise: Tensor, reference: SquashedGaussianActor | None = None
     ) -> tuple[Tensor, Tensor]:
         """Actions (S, B, A) in [-1, 1], reparameterised by `noise`, and their cost c(π(·|s)) (S, B): the
         log-density, or with a `reference` π⁰, which gets no gradient, the exact KL(π‖π⁰)."""
-        mean, log_std = self.distribution(observations, learn=learn)
+        mean, log_std = self.distribution(observations)
         actions = torch.tanh(mean + log_std.exp() * noise)
         if reference is not None:
             with torch.no_grad():
@@ -110,9 +87,9 @@ class SquashedGaussianActor(nn.Module):
         gaussian = -0.5 * noise.square() - log_std - 0.5 * math.log(2 * math.pi)
         return actions, (gaussian - torch.log(1 - actions.square() + TANH_EPSILON)).sum(-1)
 
-    def log_density(self, observations: Tensor, actions: Tensor, *, exact: bool = False, learn: bool = False) -> Tensor:
+    def log_density(self, observations: Tensor, actions: Tensor, *, exact: bool = False) -> Tensor:
         """(S, B) log-density of given `actions` in [-1, 1] (behaviour cloning, weighted regression)."""
-        mean, log_std = self.distribution(observations, exact=exact, learn=learn)
+        mean, log_std = self.distribution(observations, exact=exact)
         inside = actions.clamp(-1 + ACTION_EDGE, 1 - ACTION_EDGE)
         noise = (torch.atanh(inside) - mean) * torch.exp(-log_std)
         gaussian = -0.5 * noise.square() - log_std - 0.5 * math.log(2 * math.pi)
@@ -138,11 +115,10 @@ class TwinCritic(nn.Module):
         arithmetic: torch.dtype | None = None,
         *,
         normalised: bool = False,
-        layer_norm: bool = False,
     ) -> None:
         super().__init__()
         self.standardise = Standardisation(seeds, observations)
-        network = NormalisedMLP if normalised else LayerNormMLP if layer_norm else SeedMLP
+        network = NormalisedMLP if normalised else SeedMLP
         self.body = network(2 * seeds, (observations + actions, *hidden, 1), arithmetic)
 
     def forward(self, observations: Tensor, actions: Tensor, *, frozen: bool = False) -> Tensor:

@@ -16,7 +16,7 @@ class Adam(torch.optim.Adam):
     def __init__(
         self,
         parameter: nn.Parameter,
-        learning_rate: float,
+        learning_rate: float | Tensor,
         first_moment: float = 0.9,
         weight_decay: float = 0.0,
     ) -> None:

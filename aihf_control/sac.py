@@ -41,7 +41,6 @@ class CriticForm:
 
 CRITICS = {
     "batch-norm": CriticForm(normalised=True, learning_rate=1e-3, first_moment=0.5, policy_delay=3),
-    "layer-norm": CriticForm(normalised=False, learning_rate=3e-4, first_moment=0.9, policy_delay=1),
     "plain": CriticForm(normalised=False, learning_rate=3e-4, first_moment=0.9, policy_delay=1),
 }
 """CrossQ's (Bhatt et al. 2024, 1902.05605), and soft actor-critic's as the field runs it."""
@@ -54,8 +53,6 @@ class SACConfig:
     critic: str = "batch-norm"
     """batch-norm: CrossQ's critics, on which the learner needs an eighth of the steps; plain: those of
     soft actor-critic as published, with target networks."""
-    weight_norm: bool = False
-    actor_norm: bool = False
     hidden: tuple[int, ...] = (256, 256)
     """Widths of the hidden layers, of actor and critics alike."""
     discount: float = 0.99
@@ -132,7 +129,7 @@ def actor_loss(
     reference: SquashedGaussianActor | None = None,
 ) -> tuple[Tensor, Tensor, Metrics]:
     """E[α c − min Q]; also the cost c (S, B): the actions' log-densities, which the temperature needs."""
-    actions, cost = actor.sample(observations, noise, reference, learn=True)
+    actions, cost = actor.sample(observations, noise, reference)
     value = critic(observations, actions, frozen=True).amin(1)
     losses = (temperature.unsqueeze(1) * cost - value).mean(-1)
     mean_cost = cost.detach().mean(-1)
@@ -166,8 +163,8 @@ class SAC:
         self.config, self.seeds, self.device = config, tuple(seeds), torch.device(device)
         form, shape = config.form, (len(seeds), observations, actions, config.hidden, config.arithmetic)
         self.policy_delay = form.policy_delay
-        self.actor = SquashedGaussianActor(*shape, normalised=config.actor_norm)
-        self.critic = TwinCritic(*shape, normalised=form.normalised, layer_norm=config.critic == "layer-norm")
+        self.actor = SquashedGaussianActor(*shape)
+        self.critic = TwinCritic(*shape, normalised=form.normalised)
         self.actor.body.initialise(SeedStreams(seeds, "actor"))
         self.critic.body.initialise(SeedStreams(seeds, "critic"))
         self.actor.to(device)
@@ -211,8 +208,6 @@ class SAC:
             self.reference,
         )  # fmt: skip
         self.critic_optimiser.descend(loss)
-        if self.config.weight_norm:
-            self._project()
         if not critic_only:
             loss, cost, more = actor_loss(
                 self.actor, self.critic, temperature, batch.observations, noise[1], self.reference
@@ -227,13 +222,6 @@ class SAC:
             with torch.no_grad():
                 self.target.body.flat.lerp_(self.critic.body.flat, self.config.polyak)
         return metrics
-
-    @torch.no_grad()
-    def _project(self) -> None:
-        for weight, bias in self.critic.body.layers()[:-1]:
-            scale = (weight.square().sum(1, keepdim=True) + bias.square()).rsqrt()
-            weight.mul_(scale)
-            bias.mul_(scale)
 
     def finite(self) -> Tensor:
         """(S,) whether every weight of a seed is finite."""

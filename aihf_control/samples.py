@@ -12,7 +12,6 @@ from torch import Tensor
 from aihf_control.replay import Batch
 from aihf_control.types import Episode, Feedback, PreferencePairs, Transitions
 
-
 SMALLEST_STD = 1e-3
 """Added to the standard deviation of observations, so that a constant one is no division by zero."""
 

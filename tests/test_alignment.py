@@ -127,9 +127,7 @@ class Recorder:
         self._update = made.sac.update
         monkeypatch.setattr(made.sac, "update", self)
 
-    def __call__(
-        self, batch: Batch, noise: Tensor, *, critic_only: bool
-    ) -> Metrics:
+    def __call__(self, batch: Batch, noise: Tensor, *, critic_only: bool) -> Metrics:
         self.batches.append(batch)
         self.noises.append(noise)
         self.critic_only.append(critic_only)

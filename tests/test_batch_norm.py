@@ -9,13 +9,7 @@ import pytest
 import sb3_contrib
 import torch
 from stable_baselines3.common.logger import configure
-from torch import Tensor, nn
-
-from aihf_control.batch_norm import BatchNormConfig, NormalisedMLP, _LearningPass
-from aihf_control.optimisers import Adam
-from aihf_control.randomness import SeedStreams
-from aihf_control.sac import SAC
-from tests.test_sac import (
+from test_sac import (
     BATCH,
     CONFIG,
     FixedReplay,
@@ -24,9 +18,13 @@ from tests.test_sac import (
     of_seeds,
     our_actor,
     random_updates,
-    sb3_actor,
-    scripted_noise,  # noqa: F401, a fixture
 )
+from torch import Tensor, nn
+
+from aihf_control.batch_norm import BatchNormConfig, NormalisedMLP, _LearningPass
+from aihf_control.optimisers import Adam
+from aihf_control.randomness import SeedStreams
+from aihf_control.sac import SAC
 
 MEMBERS, SIZES, ROWS = 4, (5, 7, 6, 2), 9
 CROSSQ = replace(CONFIG, critic="batch-norm")
@@ -205,6 +203,12 @@ def their_critic(network: nn.Module) -> list[Tensor]:
     return parts
 
 
+def their_actor(model: sb3_contrib.CrossQ) -> list[nn.Parameter]:
+    parts = (model.actor.latent_pi, model.actor.mu, model.actor.log_std)
+    linears = [m for part in parts for m in part.modules() if isinstance(m, nn.Linear)]
+    return [parameter for linear in linears for parameter in (linear.weight, linear.bias)]
+
+
 def as_crossq(sac: SAC, seed: int, passes: int, epsilon: float) -> sb3_contrib.CrossQ:
     """sb3-contrib's agent in float64, with the weights and statistics of one seed of ours."""
     model = sb3_contrib.CrossQ(
@@ -222,9 +226,7 @@ def as_crossq(sac: SAC, seed: int, passes: int, epsilon: float) -> sb3_contrib.C
     assert model.log_ent_coef is not None
     model.log_ent_coef.data = sac.log_temperature.detach()[seed : seed + 1].clone()
     with torch.no_grad():
-        actor = [p for m in [model.actor.latent_pi, model.actor.mu, model.actor.log_std]
-                 for lin in m.modules() if isinstance(lin, nn.Linear) for p in (lin.weight, lin.bias)]  # fmt: skip
-        for theirs, ours in zip(actor, our_actor(sac, seed), strict=True):
+        for theirs, ours in zip(their_actor(model), our_actor(sac, seed), strict=True):
             theirs.copy_(ours)
         for twin, critic in enumerate(model.critic.q_networks):
             for theirs, ours in zip(their_critic(critic), our_critic(sac, 2 * seed + twin), strict=True):
@@ -237,7 +239,9 @@ def as_crossq(sac: SAC, seed: int, passes: int, epsilon: float) -> sb3_contrib.C
 
 @pytest.mark.parametrize("seed", [0, 1, 2])
 @pytest.mark.parametrize(("passes", "epsilon"), [(0, 1e-3), (200, 1e-13)], ids=["before", "renormalised"])
-def test_an_update_equals_crossq(seed: int, passes: int, epsilon: float, scripted_noise: list[Tensor]) -> None:  # noqa: F811
+def test_an_update_equals_crossq(
+    seed: int, passes: int, epsilon: float, scripted_noise: list[Tensor]
+) -> None:
     """Renormalised, sb3-contrib adds ε in other places than Ioffe does: there it is too small to tell."""
     sac = learner(passes=passes, epsilon=epsilon)
     [(batch, noise)] = random_updates(1, dtype=torch.float64)
@@ -254,9 +258,7 @@ def test_an_update_equals_crossq(seed: int, passes: int, epsilon: float, scripte
     for twin, critic in enumerate(model.critic.q_networks):
         for theirs, ours in zip(their_critic(critic), our_critic(sac, 2 * seed + twin), strict=True):
             assert_equal(theirs.detach(), ours.detach())
-    theirs_actor = [p for m in [model.actor.latent_pi, model.actor.mu, model.actor.log_std]
-                    for lin in m.modules() if isinstance(lin, nn.Linear) for p in (lin.weight, lin.bias)]  # fmt: skip
-    for theirs, ours in zip(theirs_actor, our_actor(sac, seed), strict=True):
+    for theirs, ours in zip(their_actor(model), our_actor(sac, seed), strict=True):
         assert_equal(theirs.detach(), ours.detach())
     assert model.log_ent_coef is not None
     assert_equal(model.log_ent_coef.detach(), sac.log_temperature.detach()[seed : seed + 1])

@@ -159,15 +159,6 @@ def assert_equal(theirs: Tensor | float, ours: Tensor | float) -> None:
     torch.testing.assert_close(ours.reshape(theirs.shape), theirs, rtol=0, atol=1e-9)
 
 
-@pytest.fixture
-def scripted_noise(monkeypatch: pytest.MonkeyPatch) -> list[Tensor]:
-    """Standard normal numbers for Stable-Baselines3, first to last; and its observations stay float64."""
-    script: list[Tensor] = []
-    monkeypatch.setattr("torch.distributions.normal._standard_normal", lambda *_, **__: script.pop(0))
-    monkeypatch.setattr("stable_baselines3.common.policies.preprocess_obs", lambda obs, *_, **__: obs)
-    return script
-
-
 @pytest.mark.parametrize("seed", [0, 1, 2])
 def test_three_updates_equal_stable_baselines3(seed: int, scripted_noise: list[Tensor]) -> None:
     sac = learner(dtype=torch.float64)

@@ -26,7 +26,7 @@ class AIHFConfig:
     """In place of fresh trajectories, those of the last so many SAC steps (a departure: they are also of
     earlier policies); None: fresh ones."""
     demonstration_share: float = 0.0
-    """Share of each batch of SAC that is drawn from the demonstrations, from 0 to below 1; the papers' is 0."""
+    """Share of each batch of SAC that is drawn from the demonstrations, 0 to below 1; the papers' is 0."""
 
     def __post_init__(self) -> None:
         if not 0 <= self.demonstration_share < 1:
