@@ -84,8 +84,12 @@ class SACConfig:
     def form(self) -> CriticForm:
         """Of the critics, with what this configuration says otherwise."""
         published = CRITICS[choose("--settings.sac.critic", self.critic, CRITICS)]
-        given = {"learning_rate": self.learning_rate, "policy_delay": self.policy_delay}
-        return replace(published, **{name: value for name, value in given.items() if value is not None})
+        rate, delay = self.learning_rate, self.policy_delay
+        return replace(
+            published,
+            learning_rate=published.learning_rate if rate is None else rate,
+            policy_delay=published.policy_delay if delay is None else delay,
+        )
 
 
 def critic_loss(

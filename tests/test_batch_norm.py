@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 from dataclasses import replace
+from typing import Any
 
 import pytest
 import sb3_contrib
@@ -34,16 +35,16 @@ def draw(*shape: int, seed: int = 0) -> Tensor:
     return torch.randn(*shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
 
 
-def network(arithmetic: torch.dtype | None = None, after: int = 20_000, **limits: float) -> NormalisedMLP:
+def network(after: int = 20_000, **limits: float) -> NormalisedMLP:
     """Weights, scales, shifts and running statistics that are all different, after one pass."""
     config = BatchNormConfig(renormalise_after=after, **limits)
-    body = NormalisedMLP(MEMBERS, SIZES, arithmetic, config)
+    body = NormalisedMLP(MEMBERS, SIZES, None, config)
     body.initialise(SeedStreams((0, 1), "test"))
     with torch.no_grad():
         body.flat.add_(0.1 * draw(*body.flat.shape, seed=1))
         body.running.add_(0.1 * draw(*body.running.shape, seed=2).abs())
         body.passes.fill_(1)
-    return body if arithmetic else body.double()
+    return body.double()
 
 
 def by_formula(body: NormalisedMLP, x: Tensor, *, renormalise: bool) -> Tensor:
@@ -193,8 +194,8 @@ def our_critic(sac: SAC, member: int) -> list[Tensor]:
     return parts
 
 
-def their_critic(network: nn.Module) -> list[Tensor]:
-    parts: list[Tensor] = []
+def their_critic(network: nn.Module) -> list[Any]:
+    parts: list[Any] = []
     for module in network.modules():
         if isinstance(module, nn.Linear):
             parts += [module.weight, module.bias]
@@ -203,8 +204,8 @@ def their_critic(network: nn.Module) -> list[Tensor]:
     return parts
 
 
-def their_actor(model: sb3_contrib.CrossQ) -> list[nn.Parameter]:
-    parts = (model.actor.latent_pi, model.actor.mu, model.actor.log_std)
+def their_actor(model: sb3_contrib.CrossQ) -> list[Tensor]:
+    parts: tuple[Any, ...] = (model.actor.latent_pi, model.actor.mu, model.actor.log_std)
     linears = [m for part in parts for m in part.modules() if isinstance(m, nn.Linear)]
     return [parameter for linear in linears for parameter in (linear.weight, linear.bias)]
 
@@ -217,6 +218,7 @@ def as_crossq(sac: SAC, seed: int, passes: int, epsilon: float) -> sb3_contrib.C
             "net_arch": list(CROSSQ.hidden), "batch_norm_eps": epsilon, "renorm_warmup_steps": 100
         },
     )  # fmt: skip
+    module: Any
     for module in model.actor.modules():  # whose actor is normalised too, and ours is not
         if hasattr(module, "ra_mean"):
             module.forward = lambda x: x

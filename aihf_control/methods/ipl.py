@@ -97,7 +97,9 @@ class IPL:
         self.actor = SquashedGaussianActor(len(seeds), observations, actions, sac.hidden, sac.arithmetic)
         self.critic = TwinCritic(len(seeds), observations, actions, sac.hidden, sac.arithmetic)
         self.value = Value(len(seeds), observations, sac.hidden, sac.arithmetic)
-        self._networks = {"actor": self.actor, "critic": self.critic, "value": self.value}
+        self._networks: dict[str, SquashedGaussianActor | TwinCritic | Value] = {
+            "actor": self.actor, "critic": self.critic, "value": self.value
+        }  # fmt: skip
         mean, std = context.feedback.observation_mean, context.feedback.observation_std
         for name, network in self._networks.items():
             network.body.initialise(SeedStreams(seeds, name))
