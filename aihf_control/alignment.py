@@ -14,8 +14,9 @@ from aihf_control.graphs import Graphed
 from aihf_control.randomness import SeedStreams, derive
 from aihf_control.replay import ReplayBuffer
 from aihf_control.sac import SAC, Metrics, SACConfig
+from aihf_control.samples import StepTable
 from aihf_control.tasks import Task
-from aihf_control.updates import UPDATES_PER_DRAW, Guide, RewardFunction, Updates
+from aihf_control.updates import UPDATES_PER_DRAW, RewardFunction, Updates
 
 LARGEST_VALUE = 1e6
 """|Q| beyond which a seed has diverged: rewards are within ±10 where they are learned, and a hundred steps'
@@ -48,7 +49,8 @@ class Aligner:
         fixed_horizon: bool,
         environments: str = "serial",
         cuda_graphs: bool = True,
-        guide: Guide | None = None,
+        demonstrations: StepTable | None = None,
+        demonstration_share: float = 0.0,
         tick: Callable[[int], None] = lambda steps: None,
     ) -> None:
         observations, actions = task.observation_size, task.action_size
@@ -56,7 +58,7 @@ class Aligner:
         self.sac = SAC(config, seeds, observations, actions, device)
         capacity = min(config.replay_capacity, total_steps)
         self.replay = ReplayBuffer(len(seeds), capacity, observations, actions, device)
-        self.updates = Updates(self.sac, self.replay, guide, graphs=cuda_graphs)
+        self.updates = Updates(self.sac, self.replay, demonstrations, demonstration_share, graphs=cuda_graphs)
         self._acting = _Acting(self.sac, observations, graphs=cuda_graphs)
         self.envs = make_environments(
             task, len(seeds), environments, fixed_horizon=fixed_horizon, autoreset=True

@@ -19,7 +19,7 @@ from aihf_control.tasks import TASKS
 ALL_TASKS = ("hopper", "halfcheetah", "walker2d")
 """What ENV=all stands for: the three panels of the paper's Figure 5."""
 
-METHODS = ("aihf", "rlhf", "ipl", "bc", "irl", "oracle", "constant_plus", "constant_minus", "guidance_alone")
+METHODS = ("aihf", "rlhf", "ipl", "bc", "irl", "oracle", "constant_plus", "constant_minus")
 PRESETS = ("smoke", "quick", "reference", "paper")
 LARGEST_SEED = 1_000_000
 DEVICES = ("auto", "cpu", "cuda")

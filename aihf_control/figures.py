@@ -31,7 +31,6 @@ COLOURS = {
     "bc": "#8A8A8A",
     "constant_plus": "#B8B8B8",
     "constant_minus": "#CFCFCF",
-    "guidance_alone": "#A0A0A0",
 }
 OTHER_COLOURS = ("#B0862B", "#C2456F", "#56B4E9")
 REFERENCE_COLOUR = "#6E6E6E"

@@ -27,7 +27,7 @@ from aihf_control.results import ONE_ROW_METHODS, MethodResults, method_label, s
 
 Dashes = Literal["-", "--", "-.", ":"]
 
-LEFT_OUT = ("constant_plus", "constant_minus", "guidance_alone")
+LEFT_OUT = ("constant_plus", "constant_minus")
 """Controls that are in the table alone."""
 THICK = Pen()
 PENS = {

@@ -44,7 +44,7 @@ PRESETS = {
     "quick": Preset("bench", ("aihf", "rlhf", "ipl", "bc"), (0, 1, 2), QUICK),
     "reference": Preset(
         "figure5",
-        ("aihf", "rlhf", "ipl", "bc", "irl", "oracle", "constant_plus", "constant_minus", "guidance_alone"),
+        ("aihf", "rlhf", "ipl", "bc", "irl", "oracle", "constant_plus", "constant_minus"),
         (0, 1, 2),
         REFERENCE,
     ),

@@ -42,7 +42,6 @@ METHOD_LABELS = {
     "oracle": "Oracle (true reward)",
     "constant_plus": "Constant +1",
     "constant_minus": "Constant −1",
-    "guidance_alone": "Guidance alone",
 }
 
 T = TypeVar("T")

@@ -93,15 +93,6 @@ def actor_loss(
     return losses.sum(), cost.detach(), {"actor_loss": losses.detach()} | told
 
 
-def imitation_loss(
-    actor: SquashedGaussianActor, observations: Tensor, actions: Tensor, scale: Tensor
-) -> tuple[Tensor, Metrics]:
-    """E‖π's mean action − a‖² of demonstrated steps (S, B, ·), times `scale` (S,)."""
-    mean, _ = actor.distribution(observations)
-    distance = (torch.tanh(mean) - actions).square().sum(-1).mean(-1)
-    return (scale * distance).sum(), {"imitation_distance": distance.detach()}
-
-
 def temperature_loss(
     log_temperature: Tensor, log_density: Tensor, target_entropy: float
 ) -> tuple[Tensor, Metrics]:
@@ -155,21 +146,11 @@ class SAC:
             return self.actor.mode(observations)
         return self.actor.act(observations, noise)
 
-    def update(
-        self,
-        batch: Batch,
-        noise: Tensor,
-        *,
-        critic_only: bool = False,
-        shown: int = 0,
-        imitation: float = 0.0,
-    ) -> Metrics:
+    def update(self, batch: Batch, noise: Tensor, *, critic_only: bool = False) -> Metrics:
         """One gradient step on each objective and one Polyak step; `noise` (2, S, B, A).
 
         In Stable-Baselines3's order: the temperature in both losses is the one before its own step,
         the actor sees the critics after theirs. `critic_only` leaves actor and temperature alone.
-        The first `shown` rows of the batch are demonstrations; on them the actor's loss also has
-        `imitation`·|mean Q|·E‖mean action − demonstrated action‖².
         """
         temperature = self.log_temperature.detach().exp()
         loss, metrics = critic_loss(
@@ -182,10 +163,6 @@ class SAC:
                 self.actor, self.critic, temperature, batch.observations, noise[1], self.reference
             )
             metrics |= more
-            if shown and imitation:
-                steps = batch.observations[:, :shown], batch.actions[:, :shown]
-                term, more = imitation_loss(self.actor, *steps, imitation * metrics["value"].abs())
-                loss, metrics = loss + term, metrics | more
             self.actor_optimiser.descend(loss)
             if self.reference is None:
                 loss, more = temperature_loss(self.log_temperature, cost, self.target_entropy)

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import torch
 from torch import Tensor
 
-from aihf_control.choices import InvalidChoice
 from aihf_control.graphs import Graphed
 from aihf_control.randomness import SeedStreams
 from aihf_control.replay import Batch, ReplayBuffer
@@ -21,55 +20,26 @@ RewardFunction = Callable[[Tensor, Tensor], Tensor]
 UPDATES_PER_DRAW = 100  # random numbers for so many updates are drawn in one go, to bound their memory
 
 
-@dataclass(frozen=True)
-class Guidance:
-    """How policy alignment uses the demonstrations themselves, beside a reward that may know them.
-
-    A departure from the papers, whose alignment sees the reward alone: from a random policy SAC takes
-    hundreds of thousands of steps to find what the demonstrations show (`benchmarks/TUNING.md`).
-    """
-
-    share: float = 0.5
-    """Of each batch, the share drawn from the demonstrated transitions, 0 to below 1: SAC is off-policy, so
-    it may learn from them too, at the reward of the moment. 0: no guidance, the papers' alignment."""
-    imitation: float = 0.4
-    """κ of κ·|mean Q|·E‖mean action − demonstrated action‖² on that share, in the actor's loss.
-    As in TD3+BC (Fujimoto & Gu 2021, 2106.06860, equation 5; 1/κ is its α, 2.5) no scale of the reward
-    matters."""
-
-    def __post_init__(self) -> None:
-        if not 0 <= self.share < 1:
-            raise InvalidChoice(f"guidance.share is {self.share}, not from 0 to below 1")
-        if self.imitation < 0:
-            raise InvalidChoice(f"guidance.imitation is {self.imitation}, not 0 or more")
-
-
-@dataclass(frozen=True)
-class Guide:
-    """Demonstrated `steps`, the same for all seeds, and how updates use them."""
-
-    steps: StepTable
-    config: Guidance
-
-
 class Updates:
     """SAC updates on batches from replay. Their random numbers are drawn in bulk, outside any CUDA graph,
     into places that the graph reads at a position kept on the device.
 
-    With a `guide` the first rows of every batch are demonstrated transitions in place of the seed's own.
+    Of every batch the first `share` are `demonstrations`, the same for all seeds, in place of the seed's own
+    transitions: SAC is off-policy, so the policy that it looks for stays the same.
     """
 
     def __init__(
         self,
         sac: SAC,
         replay: ReplayBuffer,
-        guide: Guide | None = None,
+        demonstrations: StepTable | None = None,
+        share: float = 0.0,
         *,
         graphs: bool = True,
     ) -> None:
         self.sac, self.replay, self._use_graphs = sac, replay, graphs
-        self._guide = guide
-        self._shown = round(guide.config.share * sac.config.batch_size) if guide else 0
+        self._demonstrations = demonstrations
+        self._shown = round(share * sac.config.batch_size)
         count, seeds, batch = UPDATES_PER_DRAW, len(sac.seeds), sac.config.batch_size
         device = sac.device
         self._rows = torch.zeros(count, seeds, batch, dtype=torch.int64, device=device)
@@ -90,8 +60,8 @@ class Updates:
         sizes = torch.arange(self.replay.size, self.replay.size + count).clamp(1, self.replay.capacity)
         uniforms = rows.uniform(count, batch, dtype=torch.float64)
         self._rows.copy_((uniforms * sizes.to(uniforms).view(-1, 1, 1)).long())
-        if self._guide is not None:
-            self._rows[..., : self._shown] = (uniforms[..., : self._shown] * len(self._guide.steps)).long()
+        if self._demonstrations is not None:
+            self._rows[..., : self._shown] = (uniforms[..., : self._shown] * len(self._demonstrations)).long()
         drawn = noise.normal(2 * count, batch, self.sac.actor.actions)
         self._noise.copy_(drawn.unflatten(0, (count, 2)))
 
@@ -113,12 +83,11 @@ class Updates:
 
     def _update(self, reward: RewardFunction | None, *, critic_only: bool) -> Metrics:
         rows = self._rows.index_select(0, self._position)[0]
-        batch, imitation = self.replay.batch(rows[:, self._shown :]), 0.0
-        if self._guide is not None:
-            batch = Batch.joined(self._guide.steps.rows(rows[:, : self._shown]), batch)
-            imitation = self._guide.config.imitation
+        batch = self.replay.batch(rows[:, self._shown :])
+        if self._demonstrations is not None:
+            batch = Batch.joined(self._demonstrations.rows(rows[:, : self._shown]), batch)
         noise = self._noise.index_select(0, self._position)[0]
         if reward is not None:
             with torch.no_grad():
                 batch = replace(batch, rewards=reward(batch.observations, batch.actions))
-        return self.sac.update(batch, noise, critic_only=critic_only, shown=self._shown, imitation=imitation)
+        return self.sac.update(batch, noise, critic_only=critic_only)

@@ -127,13 +127,11 @@ class Recorder:
         self._update = made.sac.update
         monkeypatch.setattr(made.sac, "update", self)
 
-    def __call__(
-        self, batch: Batch, noise: Tensor, *, critic_only: bool, shown: int, imitation: float
-    ) -> Metrics:
+    def __call__(self, batch: Batch, noise: Tensor, *, critic_only: bool) -> Metrics:
         self.batches.append(batch)
         self.noises.append(noise)
         self.critic_only.append(critic_only)
-        return self._update(batch, noise, critic_only=critic_only, shown=shown, imitation=imitation)
+        return self._update(batch, noise, critic_only=critic_only)
 
 
 def test_rewards_are_computed_anew_for_every_batch_and_never_stored(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -13,10 +13,9 @@ from aihf_control.evaluation import Roller
 from aihf_control.methods import METHODS, Context, Method
 from aihf_control.methods.ipl import IPL
 from aihf_control.methods.rlhf import RLHF
-from aihf_control.methods.settings import IPLConfig, Settings
+from aihf_control.methods.settings import AIHFConfig, IPLConfig, Settings
 from aihf_control.randomness import SeedStreams
 from aihf_control.samples import FeedbackTables
-from aihf_control.updates import Guidance
 
 SEEDS = (0, 1, 2)
 
@@ -55,18 +54,24 @@ def test_a_random_policy_improves(name: str) -> None:
     assert method.faults() == [None] * len(SEEDS)
 
 
-@pytest.mark.parametrize("name", ["aihf", "irl", "rlhf"])
-def test_a_guided_policy_imitates_the_demonstrations(name: str) -> None:
-    """So strongly that nothing else counts: it ends at their mean action, ±0.25."""
-    guidance = Guidance(share=0.5, imitation=100.0)
-    guided = replace(
-        toy.SETTINGS,
-        aihf=replace(toy.SETTINGS.aihf, guidance=guidance),
-        rlhf=replace(toy.SETTINGS.rlhf, guidance=guidance),
-    )
-    method, _ = start(name, guided)
-    method.start()
-    np.testing.assert_allclose(train(method), -0.125, atol=0.08)
+def with_share(share: float) -> Settings:
+    return replace(toy.SETTINGS, aihf=replace(toy.SETTINGS.aihf, demonstration_share=share))
+
+
+@pytest.mark.parametrize("name", ["aihf", "irl"])
+def test_a_policy_that_also_learns_from_demonstrated_steps_improves(name: str) -> None:
+    method, _ = start(name, with_share(0.5))
+    before = returns(method)
+    assert (train(method) > before + 0.15).all()
+
+
+@pytest.mark.parametrize(("name", "reached"), [("aihf", True), ("irl", True), ("oracle", False)])
+def test_demonstrated_steps_reach_those_that_learn_from_demonstrations(name: str, reached: bool) -> None:
+    (plain, _), (mixed, _) = start(name), start(name, with_share(0.5))
+    for method in (plain, mixed):
+        method.run_round(0, 60)  # some updates on a reward that both still share
+    ours, theirs = plain.tensors()["sac.critic"], mixed.tensors()["sac.critic"]
+    assert torch.equal(ours, theirs) is not reached
 
 
 @pytest.mark.parametrize("name", ["rlhf", "ipl"])
@@ -137,9 +142,14 @@ def test_ipl_draws_the_share_of_demonstrations_that_is_asked_for(share: float) -
     assert len(rows.unique()) > 10  # not one row again and again
 
 
-def test_a_share_outside_0_and_1_is_refused() -> None:
+def test_a_share_that_means_nothing_is_refused() -> None:
     with pytest.raises(InvalidChoice, match=r"demonstration_share is 1\.5, not between 0 and 1"):
         IPLConfig(demonstration_share=1.5)
+    for wrong in (1.0, -0.1):
+        with pytest.raises(
+            InvalidChoice, match=rf"aihf\.demonstration_share is {wrong}, not from 0 to below 1"
+        ):
+            AIHFConfig(demonstration_share=wrong)
 
 
 def test_environment_steps_count_the_rollouts() -> None:

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from aihf_control.networks import SeedMLP
 from aihf_control.optimisers import Adam, restore
 from aihf_control.replay import Batch, ReplayBuffer
-from aihf_control.sac import SAC, SACConfig, actor_loss, critic_loss, imitation_loss, temperature_loss
+from aihf_control.sac import SAC, SACConfig, actor_loss, critic_loss, temperature_loss
 
 OBSERVATIONS, ACTIONS, BATCH = 5, 3, 8
 CONFIG = SACConfig(hidden=(16, 12), batch_size=BATCH)
@@ -318,30 +318,6 @@ def test_actor_and_temperature_losses_are_means_over_the_batch_by_hand() -> None
     expected_total = -(math.log(0.5) * (2.0 - 1.0) + math.log(2.0) * (-3.0 - 1.0))
     torch.testing.assert_close(total, torch.tensor(expected_total))
     torch.testing.assert_close(metrics["temperature"], temperature)
-
-
-def test_imitation_is_a_squared_distance_by_hand() -> None:
-    sac = constant_learner()  # mean actions 0
-    actions = torch.tensor([[0.3, -0.4, 0.0], [0.0, 0.0, 1.0]]).unsqueeze(1)  # squares 0.25 and 1
-    total, metrics = imitation_loss(
-        sac.actor, torch.zeros(2, 1, OBSERVATIONS), actions, torch.tensor([2.0, 3.0])
-    )
-    torch.testing.assert_close(metrics["imitation_distance"], torch.tensor([0.25, 1.0]))
-    torch.testing.assert_close(total, torch.tensor(2.0 * 0.25 + 3.0 * 1.0))
-
-
-def test_imitation_pulls_the_actor_alone_and_to_the_first_rows_of_the_batch() -> None:
-    batch, noise = random_updates(1)[0]
-    plain, guided = learner(), learner()
-    plain.update(batch, noise)
-    guided.update(batch, noise, shown=2, imitation=0.4)
-    assert torch.equal(plain.critic.body.flat, guided.critic.body.flat)
-    assert torch.equal(plain.log_temperature, guided.log_temperature)
-    assert not torch.equal(plain.actor.body.flat, guided.actor.body.flat)
-    for _ in range(600):
-        guided.update(batch, noise, shown=2, imitation=100.0)
-    distance = (guided.act(batch.observations) - batch.actions).square().sum(-1)
-    assert (10 * distance[:, :2].mean(1) < distance[:, 2:].mean(1)).all()
 
 
 def test_temperature_falls_for_a_seed_more_random_than_its_target_and_rises_for_one_less() -> None:

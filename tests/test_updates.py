@@ -10,14 +10,13 @@ import torch
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from aihf_control.choices import InvalidChoice
 from aihf_control.graphs import Graphed, rehearse, repeat
 from aihf_control.randomness import SeedStreams
 from aihf_control.replay import Batch, ReplayBuffer
 from aihf_control.sac import SAC, SACConfig
 from aihf_control.samples import StepTable
 from aihf_control.types import Transitions
-from aihf_control.updates import UPDATES_PER_DRAW, Guidance, Guide, Updates
+from aihf_control.updates import UPDATES_PER_DRAW, Updates
 
 SEEDS, OBSERVATIONS, ACTIONS = (4, 9), 3, 2
 CPU = torch.device("cpu")
@@ -37,15 +36,15 @@ def updates(
     device: torch.device = CPU,
     *,
     graphs: bool = True,
-    guidance: Guidance | None = None,
+    share: float = 0.0,
 ) -> Updates:
     config = SACConfig(hidden=(16, 16), batch_size=8, learning_rate=1e-2, precision=precision)
     sac = SAC(config, SEEDS, OBSERVATIONS, ACTIONS, device)
     replay = ReplayBuffer(len(SEEDS), capacity, OBSERVATIONS, ACTIONS, device)
     rows = torch.randn(len(SEEDS), stored, replay.rows.shape[-1], generator=torch.Generator().manual_seed(0))
     replay.extend(rows.to(device))
-    guide = Guide(StepTable(demonstration(), device), guidance) if guidance else None
-    made = Updates(sac, replay, guide, graphs=graphs)
+    demonstrations = StepTable(demonstration(), device) if share else None
+    made = Updates(sac, replay, demonstrations, share, graphs=graphs)
     made.begin_round(0)
     made.draw()
     return made
@@ -81,8 +80,8 @@ def test_an_update_takes_the_rows_and_the_noise_of_its_position() -> None:
         assert torch.equal(a, b)
 
 
-def test_a_guided_batch_begins_with_demonstrations_drawn_from_all_of_them() -> None:
-    made = updates(stored=500, guidance=Guidance(share=0.25))  # 2 of 8 rows
+def test_a_share_of_a_batch_is_demonstrations_drawn_from_all_of_them() -> None:
+    made = updates(stored=500, share=0.25)  # 2 of 8 rows
     shown, own = made._rows[..., :2], made._rows[..., 2:]
     assert sorted(shown.unique().tolist()) == list(range(40)) and own.max() > 450
     assert not torch.equal(shown[:, 0], shown[:, 1])  # each seed has its own
@@ -101,24 +100,17 @@ def test_a_guided_batch_begins_with_demonstrations_drawn_from_all_of_them() -> N
         torch.testing.assert_close(actions[seed, 2:], made.replay.rows[seed, rows[2:], 6:8], rtol=0, atol=0)
 
 
-def test_guided_updates_imitate() -> None:
-    ours, by_hand = (updates(guidance=Guidance(share=0.5, imitation=0.4)) for _ in range(2))
+def test_demonstrated_transitions_are_learned_from_like_the_seeds_own() -> None:
+    ours, by_hand = (updates(share=0.5) for _ in range(2))
     for position in (3, 0, 99):
-        metrics = ours.update(position, lambda observations, actions: actions.sum(-1))
+        ours.update(position, lambda observations, actions: actions.sum(-1))
         rows = by_hand._rows[position]
         shown = StepTable(demonstration(), CPU).rows(rows[:, :4])
         batch = Batch.joined(shown, by_hand.replay.batch(rows[:, 4:]))
         batch = replace(batch, rewards=batch.actions.sum(-1))
-        by_hand.sac.update(batch, by_hand._noise[position], shown=4, imitation=0.4)
+        by_hand.sac.update(batch, by_hand._noise[position])
     for a, b in zip(weights(ours), weights(by_hand), strict=True):
         assert torch.equal(a, b)
-    assert metrics["imitation_distance"].shape == (len(SEEDS),)
-
-
-@pytest.mark.parametrize("wrong", [{"share": 1.0}, {"share": -0.1}, {"imitation": -1.0}])
-def test_guidance_that_means_nothing_is_refused(wrong: dict[str, float]) -> None:
-    with pytest.raises(InvalidChoice, match=rf"guidance\.{list(wrong)[-1]} is {list(wrong.values())[-1]}"):
-        Guidance(**wrong)
 
 
 def test_the_reward_is_asked_anew_at_every_update() -> None:
@@ -146,12 +138,12 @@ class NoHostSync(TorchDispatchMode):
         return function(*args, **(kwargs or {}))
 
 
-@pytest.mark.parametrize("guidance", [None, Guidance(share=0.5, imitation=0.4)])
+@pytest.mark.parametrize("share", [0.0, 0.5])
 @pytest.mark.parametrize("critic_only", [False, True])
 def test_an_update_never_waits_for_the_device_and_its_state_stays_in_place(
-    critic_only: bool, guidance: Guidance | None
+    critic_only: bool, share: float
 ) -> None:
-    made = updates(guidance=guidance)
+    made = updates(share=share)
     made.update(0, None, critic_only=critic_only)
     places = [tensor.data_ptr() for tensor in made.sac.tensors().values()]
     with NoHostSync():

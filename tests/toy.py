@@ -14,7 +14,6 @@ from aihf_control.reward import RewardConfig
 from aihf_control.sac import SACConfig
 from aihf_control.tasks import Task
 from aihf_control.types import Episode, Feedback, Transitions
-from aihf_control.updates import Guidance
 
 BEST = (0.5, -0.5)
 """The action that is worth 0 at each of the two steps; another is worth minus its squared distance."""
@@ -45,9 +44,6 @@ class TwoStep(gym.Env[np.ndarray, np.ndarray]):
 gym.register("aihf_toy/TwoStep-v0", entry_point="toy:TwoStep")
 TASK = Task("toy", "aihf_toy/TwoStep-v0", observation_size=2, action_size=1, can_fall=False, horizon=2)
 
-UNGUIDED = Guidance(share=0.0)
-"""The papers' alignment: it must not need to imitate."""
-
 SETTINGS = Settings(
     steps=1_000,
     round_steps=100,
@@ -57,8 +53,8 @@ SETTINGS = Settings(
     cloning=CloningConfig(steps=200, batch_size=64, learning_rate=3e-3),
     reward=RewardConfig(hidden=(32, 32), learning_rate=1e-3, rows_per_step=64, lipschitz=3.0,
                         gradient_penalty=20.0, magnitude_penalty=0.1),
-    aihf=AIHFConfig(reward_steps=50, rollout_episodes=20, demonstration_weight=2.0, guidance=UNGUIDED),
-    rlhf=RLHFConfig(reward_steps=1_500, warm_up_steps=100, kl_weight=0.2, guidance=UNGUIDED),
+    aihf=AIHFConfig(reward_steps=50, rollout_episodes=20, demonstration_weight=2.0),
+    rlhf=RLHFConfig(reward_steps=1_500, warm_up_steps=100, kl_weight=0.2),
     ipl=IPLConfig(pairs_per_update=32, transitions_per_update=64, regularisation=0.1, temperature=0.1,
                   demonstration_share=0.5),
 )  # fmt: skip

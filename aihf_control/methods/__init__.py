@@ -21,7 +21,6 @@ from aihf_control.methods.settings import Settings
 from aihf_control.randomness import SeedStreams
 from aihf_control.replay import Batch
 from aihf_control.sac import Metrics
-from aihf_control.updates import Guidance
 
 METHODS: dict[str, Callable[[Context], Method]] = {
     "aihf": AIHF,
@@ -32,7 +31,6 @@ METHODS: dict[str, Callable[[Context], Method]] = {
     "oracle": Oracle,
     "constant_plus": partial(Constant, value=1.0),
     "constant_minus": partial(Constant, value=-1.0),
-    "guidance_alone": partial(Constant, value=1.0, guided=True),
 }
 
 __all__ = [
@@ -40,7 +38,6 @@ __all__ = [
     "Batch",
     "Context",
     "Exploration",
-    "Guidance",
     "Method",
     "Metrics",
     "SACMethod",

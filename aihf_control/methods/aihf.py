@@ -21,8 +21,8 @@ class AIHF(SACMethod):
     def __init__(self, context: Context, *, preferences: bool = True) -> None:
         settings = context.settings
         explore = Exploration(random_until=settings.sac.random_steps)
-        guidance = settings.aihf.guidance
-        super().__init__(context, settings.sac, explore, learns_reward=True, guidance=guidance)
+        share = settings.aihf.demonstration_share
+        super().__init__(context, settings.sac, explore, learns_reward=True, demonstration_share=share)
         self.config, self.preferences = settings.aihf, preferences
         self.roller = Roller(
             context.task,

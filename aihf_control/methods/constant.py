@@ -1,7 +1,7 @@
 """The controls: SAC on the same reward at every step, which says nothing but whether to live or to die.
 
 Where a fall ends the episode, +1 alone teaches standing and −1 falling. What a learned reward is worth
-shows above `constant_plus`, not above a random policy; beside guidance, above `guidance_alone`: +1, guided.
+shows above `constant_plus`, not above a random policy.
 """
 
 from __future__ import annotations
@@ -15,13 +15,12 @@ from aihf_control.sac import Metrics
 
 
 class Constant(SACMethod):
-    """SAC from a random policy, told `value` at every step; `guided` by demonstrations just as AIHF is."""
+    """SAC from a random policy, told `value` at every step."""
 
-    def __init__(self, context: Context, *, value: float, guided: bool = False) -> None:
+    def __init__(self, context: Context, *, value: float) -> None:
         config = context.settings.sac
         explore = Exploration(random_until=config.random_steps)
-        guidance = context.settings.aihf.guidance if guided else None
-        super().__init__(context, config, explore, learns_reward=False, guidance=guidance)
+        super().__init__(context, config, explore, learns_reward=False)
         self.value = value
 
     def run_round(self, round: int, steps: int) -> Metrics:

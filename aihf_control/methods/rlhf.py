@@ -25,8 +25,7 @@ class RLHF(SACMethod):
         settings = context.settings
         config = replace(settings.sac, initial_temperature=settings.rlhf.initial_temperature)
         explore = Exploration(critic_only_until=settings.rlhf.warm_up_steps)
-        guidance = settings.rlhf.guidance
-        super().__init__(context, config, explore, learns_reward=True, guidance=guidance)
+        super().__init__(context, config, explore, learns_reward=True)
         if settings.rlhf.kl_weight is not None:
             self.aligner.sac.add_reference()
 

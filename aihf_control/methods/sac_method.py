@@ -11,7 +11,7 @@ from aihf_control.optimisers import prefixed
 from aihf_control.replay import Batch
 from aihf_control.reward import RewardLearner, RewardModel
 from aihf_control.sac import Metrics, SACConfig
-from aihf_control.updates import Guidance, Guide, RewardFunction
+from aihf_control.updates import RewardFunction
 
 
 class SACMethod:
@@ -24,13 +24,10 @@ class SACMethod:
         explore: Exploration,
         *,
         learns_reward: bool,
-        guidance: Guidance | None = None,
+        demonstration_share: float = 0.0,
     ) -> None:
         settings = context.settings
         self.context, self.total_steps, self._explore = context, settings.steps, explore
-        guide = None
-        if guidance is not None and guidance.share:
-            guide = Guide(context.feedback.demonstrated.steps, guidance)
         self.aligner = Aligner(
             context.task,
             config,
@@ -40,7 +37,8 @@ class SACMethod:
             fixed_horizon=settings.fixed_horizon,
             environments=settings.environments,
             cuda_graphs=settings.cuda_graphs,
-            guide=guide,
+            demonstrations=context.feedback.demonstrated.steps if demonstration_share else None,
+            demonstration_share=demonstration_share,
             tick=context.tick,
         )
         self.actor, self.critic = self.aligner.sac.actor, self.aligner.sac.critic

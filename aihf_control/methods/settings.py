@@ -8,7 +8,6 @@ from aihf_control.choices import InvalidChoice
 from aihf_control.cloning import CloningConfig
 from aihf_control.reward import RewardConfig
 from aihf_control.sac import SACConfig
-from aihf_control.updates import Guidance
 
 
 @dataclass(frozen=True)
@@ -26,7 +25,15 @@ class AIHFConfig:
     replay_steps: int | None = None
     """In place of fresh trajectories, those of the last so many SAC steps (a departure: they are also of
     earlier policies); None: fresh ones."""
-    guidance: Guidance = Guidance()
+    demonstration_share: float = 0.0
+    """Of each SAC batch, the share drawn from the demonstrated transitions at the reward of the moment, 0 to
+    below 1 (a departure: Hybrid IRL, 2402.08848). SAC is off-policy, so this leaves alone what it solves."""
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.demonstration_share < 1:
+            raise InvalidChoice(
+                f"aihf.demonstration_share is {self.demonstration_share}, not from 0 to below 1"
+            )
 
 
 @dataclass(frozen=True)
@@ -44,7 +51,6 @@ class RLHFConfig:
     None: the cloned policy is where plain SAC starts and nothing more."""
     initial_temperature: float = 0.1
     """Of that plain SAC: below its own 1.0, at which the entropy bonus would undo the cloned policy."""
-    guidance: Guidance = Guidance()
 
 
 @dataclass(frozen=True)
