@@ -390,42 +390,6 @@ def test_the_other_horizon_is_an_appendix(tmp_path: Path) -> None:
     assert "## HalfCheetah-v5\n\nmine-fixed-horizon: its robot cannot fall, so both rules are one." in said
 
 
-def test_guidance_is_an_appendix(tmp_path: Path) -> None:
-    guided = {"evaluation_episodes": 10, "aihf": {"guidance": {"share": 0.5, "imitation": 0.4}}}
-    off = {"evaluation_episodes": 10, "aihf": {"guidance": {"share": 0.0, "imitation": 0.4}}}
-    write_run(tmp_path / "mine", "hopper", "aihf", 0, [0, 0, 800], settings=guided)
-    write_run(tmp_path / "mine", "hopper", "irl", 0, [0, 0, 700], settings=guided)
-    write_run(tmp_path / "mine", "hopper", "oracle", 0, [0, 0, 900])
-    write_run(tmp_path / "mine-unguided", "hopper", "aihf", 0, [0, 0, 60], settings=off)
-    write_run(tmp_path / "mine-unguided", "hopper", "irl", 0, [0, 0, 50])  # made before there was guidance
-    write_comparison(tmp_path / "mine", "mine", tmp_path / "out")
-    said = (tmp_path / "out" / "appendix.md").read_text()
-    assert "| Method | mine (guided) | mine-unguided (unguided) |" in said
-    assert "| AIHF | 800 (one seed) | 60.0 (one seed) |" in said
-    assert "| IRL | 700 (one seed) | 50.0 (one seed) |" in said
-    assert "| Oracle (true reward) | 900 (one seed) | the same: it sees no demonstration |" in said
-    assert "horizon" not in said
-
-
-def test_studies_under_two_other_rules_stand_side_by_side(tmp_path: Path) -> None:
-    """A column says every rule it was trained under: a study that changes two is not taken for one."""
-    for study, final, share, fixed in (
-        ("mine", 800.0, 0.5, False),
-        ("mine-unguided", 60.0, 0.0, False),
-        ("mine-fixed-horizon", 70.0, 0.0, True),
-    ):
-        guidance = {"share": share, "imitation": 0.4}
-        settings = {"evaluation_episodes": 10, "fixed_horizon": fixed, "aihf": {"guidance": guidance}}
-        write_run(tmp_path / study, "hopper", "aihf", 0, [0, 0, final], settings=settings)
-    write_comparison(tmp_path / "mine", "mine", tmp_path / "out")
-    said = (tmp_path / "out" / "appendix.md").read_text()
-    assert (
-        "| Method | mine (guided, standard horizon) | mine-unguided (unguided, standard horizon) "
-        "| mine-fixed-horizon (unguided, fixed horizon) |" in said
-    )
-    assert "| AIHF | 800 (one seed) | 60.0 (one seed) | 70.0 (one seed) |" in said
-
-
 def test_latex_is_whole_and_escaped(tmp_path: Path) -> None:
     write_run(tmp_path / "s", "hopper", "aihf", 0, [0, 1, -20.0])
     write_run(tmp_path / "s", "hopper", "my_50%_method", 0, [0, 1, 2])
