@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from aihf_control.appendix import VARIANTS, Variant, appendix
+from aihf_control.appendix import OTHER_HORIZON, appendix
 from aihf_control.comparison import Comparison, read_comparison
 from aihf_control.comparison_tables import csv_text, markdown, tabulate, text
 from aihf_control.figures import render
@@ -21,18 +21,14 @@ SOMETIMES = ("profiles.png", "reward.png", "appendix.md")
 """Files that some studies have nothing for."""
 
 
-def _variants(folder: Path, study: str) -> list[tuple[Variant, Comparison]]:
-    """The studies beside this one that change a rule of training, as far as they have results."""
-    found = []
-    for variant in VARIANTS:
-        for ending in variant.endings:
-            try:
-                other = read_comparison(folder.parent / (study + ending), study + ending)
-            except NoResults:
-                continue
-            found.append((variant, other))
-            break
-    return found
+def _other_horizon(folder: Path, study: str) -> Comparison | None:
+    """The study beside this one under the other horizon rule, if it has results."""
+    for ending in OTHER_HORIZON:
+        try:
+            return read_comparison(folder.parent / (study + ending), study + ending)
+        except NoResults:
+            continue
+    return None
 
 
 def write_comparison(folder: Path, study: str, output: Path, bootstrap_seed: int = 0) -> Report:
@@ -42,10 +38,10 @@ def write_comparison(folder: Path, study: str, output: Path, bootstrap_seed: int
     The same runs give the same bytes. Raises `InvalidResults`, with nothing written, if runs cannot be read
     or compared, and `NoResults` if none has ended. Files: `figure5.png` and `.pdf`, `table.md`, `.csv` and
     `.tex`, `profiles.png`, `reward.png` (if any run recorded what its reward learned), `PROVENANCE.md`, and
-    `appendix.md` if a study under another rule of training (`VARIANTS`) lies beside.
+    `appendix.md` if a study of the other horizon rule lies beside.
     """
     comparison = read_comparison(folder, study)
-    others = _variants(folder, study)
+    other = _other_horizon(folder, study)
     tables = tabulate(comparison, bootstrap_seed)
     curves = figure5(comparison, bootstrap_seed)
     contents = {
@@ -61,8 +57,8 @@ def write_comparison(folder: Path, study: str, output: Path, bootstrap_seed: int
     for name, figure in (("profiles.png", profile), ("reward.png", learned)):
         if figure is not None:
             contents[name] = render(figure, "png")
-    if others:
-        contents["appendix.md"] = appendix(comparison, others).encode()
+    if other is not None:
+        contents["appendix.md"] = appendix(comparison, other).encode()
     make_folder(output)
     for name in SOMETIMES:
         if name not in contents:  # of an earlier report, whose runs are not these
