@@ -14,7 +14,7 @@ from aihf_control.graphs import Graphed
 from aihf_control.randomness import SeedStreams, derive
 from aihf_control.replay import ReplayBuffer
 from aihf_control.sac import SAC, Metrics, SACConfig
-from aihf_control.samples import StepTable
+from aihf_control.samples import SMALLEST_STD, StepTable
 from aihf_control.tasks import Task
 from aihf_control.updates import UPDATES_PER_DRAW, RewardFunction, Updates
 
@@ -49,16 +49,18 @@ class Aligner:
         fixed_horizon: bool,
         environments: str = "serial",
         cuda_graphs: bool = True,
-        demonstrations: StepTable | None = None,
-        demonstration_share: float = 0.0,
+        shown: StepTable | None = None,
+        share: float = 0.0,
+        standardise_from_replay: bool = False,
         tick: Callable[[int], None] = lambda steps: None,
     ) -> None:
         observations, actions = task.observation_size, task.action_size
         self.seeds, self._tick = tuple(seeds), tick
+        self._standardise_from_replay = standardise_from_replay
         self.sac = SAC(config, seeds, observations, actions, device)
         capacity = min(config.replay_capacity, total_steps)
         self.replay = ReplayBuffer(len(seeds), capacity, observations, actions, device)
-        self.updates = Updates(self.sac, self.replay, demonstrations, demonstration_share, graphs=cuda_graphs)
+        self.updates = Updates(self.sac, self.replay, shown, share, graphs=cuda_graphs)
         self._acting = _Acting(self.sac, observations, graphs=cuda_graphs)
         self.envs = make_environments(
             task, len(seeds), environments, fixed_horizon=fixed_horizon, autoreset=True
@@ -71,7 +73,7 @@ class Aligner:
 
         An update runs while the environments take their step, and so learns from what was stored
         before it. The episode cut at the round's end is a truncation: its last mask stays 1. Returns
-        the metrics of the last update.
+        the metrics of the last update, and those of the last one of the policy.
         """
         observations = self.envs.reset([derive(seed, "round", round) % 2**31 for seed in self.seeds])
         self.updates.begin_round(round)
@@ -88,13 +90,21 @@ class Aligner:
             actions = self._acting.random(position) if random else self._acting.act(observations, position)
             self.envs.begin(actions)
             if self.replay.size >= self.sac.config.learning_starts:
-                critic_only = step < explore.critic_only_until
-                metrics = self.updates.update(position, reward, critic_only=critic_only)
+                if step == self.sac.config.learning_starts and self._standardise_from_replay:
+                    self._standardise()
+                delayed = (step + 1) % self.sac.policy_delay != 0
+                critic_only = delayed or step < explore.critic_only_until
+                metrics |= self.updates.update(position, reward, critic_only=critic_only)
             taken = self.envs.finish()
             self.replay.add(observations, actions, taken.rewards, taken.final, 1.0 - taken.terminated)
             observations = taken.following
         self._tick((steps - 1) % UPDATES_PER_DRAW + 1)
         return {name: values.clone() for name, values in metrics.items()}
+
+    def _standardise(self) -> None:
+        """By what each seed has seen so far, where there is no feedback whose statistics are used."""
+        seen = self.replay.unpack(self.replay.latest(self.replay.size)).observations
+        self.sac.standardise(seen.mean(1, keepdim=True), seen.std(1, keepdim=True) + SMALLEST_STD)
 
     def faults(self) -> list[str | None]:
         """What broke each seed, if anything: its simulator, weights that are not finite, or divergence."""

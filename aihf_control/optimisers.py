@@ -13,10 +13,17 @@ class Adam(torch.optim.Adam):
     be copied into a fresh optimiser tensor by tensor.
     """
 
-    def __init__(self, parameter: nn.Parameter, learning_rate: float, weight_decay: float = 0.0) -> None:
+    def __init__(
+        self,
+        parameter: nn.Parameter,
+        learning_rate: float | Tensor,
+        first_moment: float = 0.9,
+        weight_decay: float = 0.0,
+    ) -> None:
         super().__init__(
             [parameter],
             lr=learning_rate,
+            betas=(first_moment, 0.999),
             weight_decay=weight_decay,
             fused=True,
             capturable=parameter.is_cuda,  # its step count stays on the device, as a CUDA graph needs
@@ -32,6 +39,8 @@ class Adam(torch.optim.Adam):
         (parameter,) = self.state
         (parameter.grad,) = torch.autograd.grad(loss, parameter)
         self.step()
+        # the fused step does not say so itself, and a backward pass over the old weights must be refused
+        torch.autograd.graph.increment_version(parameter)
 
     def tensors(self) -> dict[str, Tensor]:
         """The live state, by name."""

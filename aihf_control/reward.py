@@ -15,11 +15,11 @@ import torch.nn.functional as functional
 from torch import Tensor, nn
 
 from aihf_control.graphs import repeat
-from aihf_control.networks import SeedMLP
 from aihf_control.optimisers import Adam
 from aihf_control.randomness import SeedStreams
 from aihf_control.sac import Metrics
 from aihf_control.samples import PairBatch, PairTable
+from aihf_control.seed_mlp import SeedMLP
 
 
 @dataclass(frozen=True)
@@ -132,7 +132,7 @@ class RewardLearner:
         self.model = RewardModel(len(seeds), observation_mean.cpu(), observation_std.cpu(), actions, config)
         self.model.body.initialise(SeedStreams(seeds, "reward"))
         self.model.to(observation_mean.device)
-        self.optimiser = Adam(self.model.body.flat, config.learning_rate, config.weight_decay)
+        self.optimiser = Adam(self.model.body.flat, config.learning_rate, weight_decay=config.weight_decay)
 
     def preference_term(self, batch: PairBatch) -> tuple[Tensor, Metrics, Tensor]:
         """−L2 on a minibatch, and the inputs of its preferred steps for the penalties."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor, nn
@@ -27,16 +27,42 @@ ARITHMETIC = {"float32": None, "bfloat16": torch.bfloat16}
 
 
 @dataclass(frozen=True)
-class SACConfig:
-    """Soft actor-critic as the field runs it (Stable-Baselines3, RL Zoo)."""
+class CriticForm:
+    """How the critics learn, with the constants published for it."""
 
+    normalised: bool
+    """Batch normalisation and no target networks, or target networks and no normalisation."""
+    learning_rate: float
+    first_moment: float
+    """Adam's β1, of actor and critics."""
+    policy_delay: int
+    """Updates of the critics for each one of actor and temperature."""
+
+
+CRITICS = {
+    "batch-norm": CriticForm(normalised=True, learning_rate=1e-3, first_moment=0.5, policy_delay=3),
+    "plain": CriticForm(normalised=False, learning_rate=3e-4, first_moment=0.9, policy_delay=1),
+}
+"""CrossQ's (Bhatt et al. 2024, 1902.05605), and soft actor-critic's as the field runs it."""
+
+
+@dataclass(frozen=True)
+class SACConfig:
+    """Soft actor-critic as the field runs it (Stable-Baselines3, RL Zoo), but for the critics."""
+
+    critic: str = "batch-norm"
+    """batch-norm: CrossQ's critics, on which the learner needs an eighth of the steps; plain: those of
+    soft actor-critic as published, with target networks."""
     hidden: tuple[int, ...] = (256, 256)
     """Widths of the hidden layers, of actor and critics alike."""
     discount: float = 0.99
     polyak: float = 0.005
-    """Share of the new weights in the target critics at each update."""
+    """Share of the new weights in the target critics at each update, where there are targets."""
     batch_size: int = 256
-    learning_rate: float = 3e-4
+    learning_rate: float | None = None
+    """None: as published for the critics, 1e-3 with batch-norm and 3e-4 for plain."""
+    policy_delay: int | None = None
+    """Updates of the critics for each one of actor and temperature; None: as published, 3 and 1."""
     initial_temperature: float = 1.0
     target_entropy: float | None = None
     """None: minus the number of action dimensions."""
@@ -54,10 +80,21 @@ class SACConfig:
         """What the networks round to; None for float32, which is what they are."""
         return ARITHMETIC[choose("PRECISION", self.precision, ARITHMETIC)]
 
+    @property
+    def form(self) -> CriticForm:
+        """Of the critics, with what this configuration says otherwise."""
+        published = CRITICS[choose("--settings.sac.critic", self.critic, CRITICS)]
+        rate, delay = self.learning_rate, self.policy_delay
+        return replace(
+            published,
+            learning_rate=published.learning_rate if rate is None else rate,
+            policy_delay=published.policy_delay if delay is None else delay,
+        )
+
 
 def critic_loss(
     critic: TwinCritic,
-    target: TwinCritic,
+    target: TwinCritic | None,
     actor: SquashedGaussianActor,
     temperature: Tensor,
     batch: Batch,
@@ -65,13 +102,24 @@ def critic_loss(
     discount: float,
     reference: SquashedGaussianActor | None = None,
 ) -> tuple[Tensor, Metrics]:
-    """Half the twins' squared soft Bellman error; `temperature` (S,), `noise` (S, B, A)."""
+    """Half the twins' squared soft Bellman error; `temperature` (S,), `noise` (S, B, A).
+
+    Without a `target` the critics are normalised, and what follows is valued by themselves: one pass over
+    both halves, so that the statistics are those of the mixture (CrossQ, section 3.2).
+    """
     with torch.no_grad():
         next_actions, cost = actor.sample(batch.next_observations, noise, reference)
-        next_value = target(batch.next_observations, next_actions).amin(1)
-        next_value = next_value - temperature.unsqueeze(1) * cost
-        goal = batch.rewards + discount * batch.masks * next_value
-    values = critic(batch.observations, batch.actions)
+    if target is None:
+        observations = torch.cat([batch.observations, batch.next_observations], dim=1)
+        values, following = critic.learn(observations, torch.cat([batch.actions, next_actions], dim=1)).chunk(
+            2, dim=-1
+        )
+    else:
+        values = critic(batch.observations, batch.actions)
+        with torch.no_grad():
+            following = target(batch.next_observations, next_actions)
+    next_value = following.detach().amin(1) - temperature.unsqueeze(1) * cost
+    goal = batch.rewards + discount * batch.masks * next_value
     losses = 0.5 * (values - goal.unsqueeze(1)).square().mean(-1).sum(1)
     return losses.sum(), {"critic_loss": losses.detach(), "value": values.detach().mean((1, 2))}
 
@@ -117,22 +165,28 @@ class SAC:
         device: torch.device | str = "cpu",
     ) -> None:
         self.config, self.seeds, self.device = config, tuple(seeds), torch.device(device)
-        self.actor = SquashedGaussianActor(
-            len(seeds), observations, actions, config.hidden, config.arithmetic
-        )
-        self.critic = TwinCritic(len(seeds), observations, actions, config.hidden, config.arithmetic)
+        form, shape = config.form, (len(seeds), observations, actions, config.hidden, config.arithmetic)
+        self.policy_delay = form.policy_delay
+        self.actor = SquashedGaussianActor(*shape)
+        self.critic = TwinCritic(*shape, normalised=form.normalised)
         self.actor.body.initialise(SeedStreams(seeds, "actor"))
         self.critic.body.initialise(SeedStreams(seeds, "critic"))
         self.actor.to(device)
         self.critic.to(device)
-        self.target = copy.deepcopy(self.critic).requires_grad_(False)
+        self.target = None if form.normalised else copy.deepcopy(self.critic).requires_grad_(False)
         self.reference: SquashedGaussianActor | None = None
         start = torch.full((len(seeds),), config.initial_temperature, device=device)
         self.log_temperature = nn.Parameter(start.log())
         self.target_entropy = -float(actions) if config.target_entropy is None else config.target_entropy
-        self.actor_optimiser = Adam(self.actor.body.flat, config.learning_rate)
-        self.critic_optimiser = Adam(self.critic.body.flat, config.learning_rate)
-        self.temperature_optimiser = Adam(self.log_temperature, config.learning_rate)
+        self.actor_optimiser = Adam(self.actor.body.flat, form.learning_rate, form.first_moment)
+        self.critic_optimiser = Adam(self.critic.body.flat, form.learning_rate, form.first_moment)
+        self.temperature_optimiser = Adam(self.log_temperature, form.learning_rate)
+
+    def standardise(self, mean: Tensor, std: Tensor) -> None:
+        """Show every network observations by these statistics, (O,) or (S, 1, O)."""
+        for network in (self.actor, self.critic, self.target, self.reference):
+            if network is not None:
+                network.standardise.set(mean, std)
 
     def add_reference(self) -> SquashedGaussianActor:
         """The actor as it now is, to stay close to from here on."""
@@ -147,7 +201,7 @@ class SAC:
         return self.actor.act(observations, noise)
 
     def update(self, batch: Batch, noise: Tensor, *, critic_only: bool = False) -> Metrics:
-        """One gradient step on each objective and one Polyak step; `noise` (2, S, B, A).
+        """One gradient step on each objective, and a Polyak step of targets; `noise` (2, S, B, A).
 
         In Stable-Baselines3's order: the temperature in both losses is the one before its own step,
         the actor sees the critics after theirs. `critic_only` leaves actor and temperature alone.
@@ -168,8 +222,9 @@ class SAC:
                 loss, more = temperature_loss(self.log_temperature, cost, self.target_entropy)
                 self.temperature_optimiser.descend(loss)
                 metrics |= more
-        with torch.no_grad():
-            self.target.body.flat.lerp_(self.critic.body.flat, self.config.polyak)
+        if self.target is not None:
+            with torch.no_grad():
+                self.target.body.flat.lerp_(self.critic.body.flat, self.config.polyak)
         return metrics
 
     def finite(self) -> Tensor:
@@ -178,14 +233,13 @@ class SAC:
 
     def tensors(self) -> dict[str, Tensor]:
         """The live state of learner and optimisers, by name: what a checkpoint holds."""
-        live = {
-            "actor": self.actor.body.flat.detach(),
-            "critic": self.critic.body.flat.detach(),
-            "target": self.target.body.flat.detach(),
-            "log_temperature": self.log_temperature.detach(),
-        }
-        if self.reference is not None:
-            live["reference"] = self.reference.body.flat.detach()
+        live = {"log_temperature": self.log_temperature.detach()}
+        networks = {
+            "actor": self.actor, "critic": self.critic, "target": self.target, "reference": self.reference
+        }  # fmt: skip
+        for name, network in networks.items():
+            if network is not None:
+                live |= prefixed(name, {key: value.detach() for key, value in network.state_dict().items()})
         for name in ("actor", "critic", "temperature"):
             live |= prefixed(f"{name}_optimiser", getattr(self, f"{name}_optimiser").tensors())
         return live

@@ -12,6 +12,9 @@ from torch import Tensor
 from aihf_control.replay import Batch
 from aihf_control.types import Episode, Feedback, PreferencePairs, Transitions
 
+SMALLEST_STD = 1e-3
+"""Added to the standard deviation of observations, so that a constant one is no division by zero."""
+
 
 @dataclass(frozen=True)
 class SegmentBatch:
@@ -115,4 +118,4 @@ class FeedbackTables:
             ]
         )
         self.observation_mean = torch.as_tensor(observations.mean(0), device=device)
-        self.observation_std = torch.as_tensor(observations.std(0) + 1e-3, device=device)
+        self.observation_std = torch.as_tensor(observations.std(0) + SMALLEST_STD, device=device)

@@ -17,8 +17,9 @@ import torch
 from torch import Tensor, nn
 
 from aihf_control.files import write_atomically
-from aihf_control.networks import SeedMLP, SquashedGaussianActor
+from aihf_control.networks import SquashedGaussianActor, TwinCritic
 from aihf_control.sac import SAC, SACConfig
+from aihf_control.seed_mlp import layer_views
 from aihf_control.tasks import Task
 from aihf_control.types import InvalidData, require_finite, require_shape
 
@@ -36,7 +37,9 @@ def save_policy(path: Path, task: Task, learner: SAC | SquashedGaussianActor, me
     """Write seed `member` (0 … S-1) of `learner` as a zip for `stable_baselines3.SAC.load(path)`, atomically.
 
     A `SAC` brings its critics, targets, temperature and settings, but not its optimisers' moments;
-    beside a bare actor, the critics in the zip are untrained, and the same ones each time. Raises
+    beside a bare actor, the critics in the zip are untrained, and the same ones each time. What
+    standardises and normalises is folded into the weights, so that the zip is an ordinary one; normalised
+    critics are their own targets. Raises
     `ValueError` if there is no such member or if it cannot play `task`.
     """
     actor = learner.actor if isinstance(learner, SAC) else learner
@@ -50,13 +53,14 @@ def save_policy(path: Path, task: Task, learner: SAC | SquashedGaussianActor, me
     config = learner.config if isinstance(learner, SAC) else SACConfig()
     model = _untrained(task, actor.body.sizes[1:-1], config)
     with torch.no_grad():
-        *hidden, (weight, bias) = _layers(actor.body, member)
+        *hidden, (weight, bias) = _layers(actor, member)
         mean, log_std = zip(weight.split(actor.actions, dim=1), bias.split(actor.actions), strict=True)
         _fill(model.actor, [*hidden, mean, log_std])
         if isinstance(learner, SAC):
-            for ours, theirs in ((learner.critic, model.critic), (learner.target, model.critic_target)):
+            target = learner.target or learner.critic
+            for ours, theirs in ((learner.critic, model.critic), (target, model.critic_target)):
                 for twin, network in enumerate(theirs.q_networks):
-                    _fill(network, _layers(ours.body, 2 * member + twin))
+                    _fill(network, _layers(ours, 2 * member + twin))
             assert model.log_ent_coef is not None  # there is one, for the temperature was asked to be tuned
             model.log_ent_coef.copy_(learner.log_temperature[member])
     content = io.BytesIO()
@@ -107,7 +111,7 @@ def _untrained(task: Task, hidden: Sequence[int], config: SACConfig) -> stable_b
         return SB3SAC(
             "MlpPolicy",
             _Spaces(task),
-            learning_rate=config.learning_rate,
+            learning_rate=config.form.learning_rate,
             buffer_size=1,  # allocated when the zip is loaded
             learning_starts=config.learning_starts,
             batch_size=config.batch_size,
@@ -120,8 +124,18 @@ def _untrained(task: Task, hidden: Sequence[int], config: SACConfig) -> stable_b
         )
 
 
-def _layers(network: SeedMLP, member: int) -> list[Linear]:
-    return [(weight[member], bias[member, 0]) for weight, bias in network.layers()]
+def _layers(network: SquashedGaussianActor | TwinCritic, member: int) -> list[Linear]:
+    """The plain layers on raw observations that a member amounts to: normalisation and standardisation are
+    folded into the weights."""
+    body, standardise = network.body, network.standardise
+    layers = [(w[member], b[member, 0]) for w, b in layer_views(body.effective(body.flat), *body.shape)]
+    seed = member * len(standardise.mean) // body.members
+    mean, std = standardise.mean[seed, 0].double(), standardise.std[seed, 0].double()
+    (weight, bias), rest = layers[0], layers[1:]
+    width = len(mean)
+    scaled = weight[:width].double() / std.unsqueeze(1)
+    folded = torch.cat([scaled, weight[width:].double()]), bias.double() - mean @ scaled
+    return [(folded[0].float(), folded[1].float()), *rest]
 
 
 def _fill(module: nn.Module, layers: Sequence[Linear]) -> None:

@@ -24,22 +24,22 @@ class Updates:
     """SAC updates on batches from replay. Their random numbers are drawn in bulk, outside any CUDA graph,
     into places that the graph reads at a position kept on the device.
 
-    Of every batch the first `share` are `demonstrations`, the same for all seeds, in place of the seed's own
-    transitions: SAC is off-policy, so the policy that it looks for stays the same.
+    Of every batch the first `share` are rows of `shown`, transitions that all seeds may see, in place of
+    the seed's own. SAC is off-policy, so it may learn from them too, at the reward of the moment, and what
+    it solves stays the same (Hybrid IRL, 2402.08848; RLPD, 2302.02948).
     """
 
     def __init__(
         self,
         sac: SAC,
         replay: ReplayBuffer,
-        demonstrations: StepTable | None = None,
+        shown: StepTable | None = None,
         share: float = 0.0,
         *,
         graphs: bool = True,
     ) -> None:
         self.sac, self.replay, self._use_graphs = sac, replay, graphs
-        self._demonstrations = demonstrations
-        self._shown = round(share * sac.config.batch_size)
+        self._shown, self._shown_rows = shown, round(share * sac.config.batch_size) if shown else 0
         count, seeds, batch = UPDATES_PER_DRAW, len(sac.seeds), sac.config.batch_size
         device = sac.device
         self._rows = torch.zeros(count, seeds, batch, dtype=torch.int64, device=device)
@@ -60,8 +60,9 @@ class Updates:
         sizes = torch.arange(self.replay.size, self.replay.size + count).clamp(1, self.replay.capacity)
         uniforms = rows.uniform(count, batch, dtype=torch.float64)
         self._rows.copy_((uniforms * sizes.to(uniforms).view(-1, 1, 1)).long())
-        if self._demonstrations is not None:
-            self._rows[..., : self._shown] = (uniforms[..., : self._shown] * len(self._demonstrations)).long()
+        if self._shown is not None:
+            head = slice(self._shown_rows)
+            self._rows[..., head] = (uniforms[..., head] * len(self._shown)).long()
         drawn = noise.normal(2 * count, batch, self.sac.actor.actions)
         self._noise.copy_(drawn.unflatten(0, (count, 2)))
 
@@ -83,9 +84,9 @@ class Updates:
 
     def _update(self, reward: RewardFunction | None, *, critic_only: bool) -> Metrics:
         rows = self._rows.index_select(0, self._position)[0]
-        batch = self.replay.batch(rows[:, self._shown :])
-        if self._demonstrations is not None:
-            batch = Batch.joined(self._demonstrations.rows(rows[:, : self._shown]), batch)
+        batch = self.replay.batch(rows[:, self._shown_rows :])
+        if self._shown is not None:
+            batch = Batch.joined(self._shown.rows(rows[:, : self._shown_rows]), batch)
         noise = self._noise.index_select(0, self._position)[0]
         if reward is not None:
             with torch.no_grad():

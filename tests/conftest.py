@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from torch import Tensor
 
 torch.set_num_threads(1)
 
@@ -12,3 +13,12 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if "gpu" in item.keywords:
             item.add_marker(pytest.mark.skip(reason="needs a CUDA device"))
+
+
+@pytest.fixture
+def scripted_noise(monkeypatch: pytest.MonkeyPatch) -> list[Tensor]:
+    """Standard normal numbers for Stable-Baselines3, first to last; and its observations stay float64."""
+    script: list[Tensor] = []
+    monkeypatch.setattr("torch.distributions.normal._standard_normal", lambda *_, **__: script.pop(0))
+    monkeypatch.setattr("stable_baselines3.common.policies.preprocess_obs", lambda obs, *_, **__: obs)
+    return script

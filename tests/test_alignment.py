@@ -165,14 +165,18 @@ def test_batches_are_rows_of_replay_with_the_environments_rewards(monkeypatch: p
             assert same.any(-1).all(), name
 
 
-def test_learning_starts_and_thaws_at_the_steps_it_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
-    with aligner(config=replace(CONFIG, learning_starts=4)) as made:
+@pytest.mark.parametrize(("critic", "thawed"), [("plain", [False] * 2), ("batch-norm", [False, True])])
+def test_learning_starts_and_thaws_at_the_steps_it_is_told(
+    critic: str, thawed: list[bool], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with aligner(config=replace(CONFIG, critic=critic, learning_starts=4)) as made:
         recorder = Recorder(made, monkeypatch)
         explore = Exploration(critic_only_until=8)
         assert made.run(0, 3, 0, explore, None) == {}
         made.run(1, 7, 3, explore, None)
-    # four transitions are there from step 4 on; the updates before step 8 are the critics' alone
-    assert recorder.critic_only == [True] * 4 + [False] * 2
+    # four transitions are there from step 4 on; the updates before step 8 are the critics' alone, and
+    # after it all but every third one where the policy is delayed
+    assert recorder.critic_only == [True] * 4 + thawed
     noises = torch.stack(recorder.noises)
     assert noises.shape == (6, 2, 2, 4, 3)
     assert len(noises.unique()) == noises.numel()  # no number is used twice

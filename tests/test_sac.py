@@ -12,13 +12,14 @@ from stable_baselines3.common.logger import configure
 from stable_baselines3.common.type_aliases import ReplayBufferSamples
 from torch import Tensor, nn
 
-from aihf_control.networks import SeedMLP
+from aihf_control.networks import TwinCritic
 from aihf_control.optimisers import Adam, restore
 from aihf_control.replay import Batch, ReplayBuffer
 from aihf_control.sac import SAC, SACConfig, actor_loss, critic_loss, temperature_loss
+from aihf_control.seed_mlp import SeedMLP
 
 OBSERVATIONS, ACTIONS, BATCH = 5, 3, 8
-CONFIG = SACConfig(hidden=(16, 12), batch_size=BATCH)
+CONFIG = SACConfig(critic="plain", hidden=(16, 12), batch_size=BATCH)
 
 
 def learner(
@@ -26,16 +27,22 @@ def learner(
 ) -> SAC:
     """A batch of seeds that differ in weights, targets and temperature."""
     sac = SAC(CONFIG, seeds, OBSERVATIONS, ACTIONS, device)
-    for module in (sac.actor, sac.critic, sac.target):
+    for module in (sac.actor, sac.critic, target_of(sac)):
         module.to(dtype)
     with torch.no_grad():
         sac.log_temperature.data = torch.tensor([0.1 * k - 0.3 for k in seeds], dtype=dtype, device=device)
-        sac.target.body.flat.mul_(0.9)
+        target_of(sac).body.flat.mul_(0.9)
     # the parameters changed their type in place; Adam's moments are made anew in the same one
-    sac.actor_optimiser = Adam(sac.actor.body.flat, CONFIG.learning_rate)
-    sac.critic_optimiser = Adam(sac.critic.body.flat, CONFIG.learning_rate)
-    sac.temperature_optimiser = Adam(sac.log_temperature, CONFIG.learning_rate)
+    sac.actor_optimiser = Adam(sac.actor.body.flat, CONFIG.form.learning_rate)
+    sac.critic_optimiser = Adam(sac.critic.body.flat, CONFIG.form.learning_rate)
+    sac.temperature_optimiser = Adam(sac.log_temperature, CONFIG.form.learning_rate)
     return sac
+
+
+def target_of(sac: SAC) -> TwinCritic:
+    """Of plain critics."""
+    assert sac.target is not None
+    return sac.target
 
 
 def random_batch(generator: torch.Generator, seeds: int, dtype: torch.dtype = torch.float32) -> Batch:
@@ -76,7 +83,7 @@ def weights(network: SeedMLP, member: int, flat: Tensor | None = None) -> list[T
 def state(sac: SAC, seed: int) -> Tensor:
     """Everything a seed has learnt, in one row."""
     parts = weights(sac.actor.body, seed) + [sac.log_temperature[seed]]
-    for network in (sac.critic.body, sac.target.body):
+    for network in (sac.critic.body, target_of(sac).body):
         parts += weights(network, 2 * seed) + weights(network, 2 * seed + 1)
     return torch.cat([part.detach().flatten() for part in parts])
 
@@ -107,7 +114,7 @@ def as_sb3(sac: SAC, seed: int) -> stable_baselines3.SAC:
     with torch.no_grad():
         for theirs, ours in zip(sb3_actor(model), our_actor(sac, seed), strict=True):
             theirs.copy_(ours)
-        for network, body in ((model.critic, sac.critic.body), (model.critic_target, sac.target.body)):
+        for network, body in ((model.critic, sac.critic.body), (model.critic_target, target_of(sac).body)):
             for theirs, ours in zip(network.parameters(), our_critics(body, seed), strict=True):
                 theirs.copy_(ours)
     return model
@@ -159,15 +166,6 @@ def assert_equal(theirs: Tensor | float, ours: Tensor | float) -> None:
     torch.testing.assert_close(ours.reshape(theirs.shape), theirs, rtol=0, atol=1e-9)
 
 
-@pytest.fixture
-def scripted_noise(monkeypatch: pytest.MonkeyPatch) -> list[Tensor]:
-    """Standard normal numbers for Stable-Baselines3, first to last; and its observations stay float64."""
-    script: list[Tensor] = []
-    monkeypatch.setattr("torch.distributions.normal._standard_normal", lambda *_, **__: script.pop(0))
-    monkeypatch.setattr("stable_baselines3.common.policies.preprocess_obs", lambda obs, *_, **__: obs)
-    return script
-
-
 @pytest.mark.parametrize("seed", [0, 1, 2])
 def test_three_updates_equal_stable_baselines3(seed: int, scripted_noise: list[Tensor]) -> None:
     sac = learner(dtype=torch.float64)
@@ -209,7 +207,7 @@ def test_three_updates_equal_stable_baselines3(seed: int, scripted_noise: list[T
         our_weights = [
             our_actor(sac, seed),
             our_critics(sac.critic.body, seed),
-            our_critics(sac.target.body, seed),
+            our_critics(target_of(sac).body, seed),
             [sac.log_temperature[index]],
         ]
         for these, those in zip(their_gradients + their_weights, our_gradients + our_weights, strict=True):
@@ -274,11 +272,11 @@ def constant_learner() -> SAC:
     10 below, actions tanh(σ·noise) with log σ = -1, temperature 1."""
     sac = SAC(CONFIG, (0, 1), OBSERVATIONS, ACTIONS)
     with torch.no_grad():
-        for body in (sac.actor.body, sac.critic.body, sac.target.body):
+        for body in (sac.actor.body, sac.critic.body, target_of(sac).body):
             body.flat.zero_()
         sac.actor.body.layers()[-1][1][..., ACTIONS:] = -1.0
         sac.critic.body.layers()[-1][1][:, 0, 0] = torch.tensor([1.0, 2.0, 3.0, 5.0])
-        sac.target.body.layers()[-1][1][:, 0, 0] = torch.tensor([-9.0, -8.0, -7.0, -5.0])
+        target_of(sac).body.layers()[-1][1][:, 0, 0] = torch.tensor([-9.0, -8.0, -7.0, -5.0])
     return sac
 
 
@@ -337,7 +335,7 @@ def test_critic_only_leaves_actor_and_temperature_alone() -> None:
     assert torch.equal(sac.actor.body.flat, untouched.actor.body.flat)
     assert torch.equal(sac.log_temperature, untouched.log_temperature)
     assert not torch.equal(sac.critic.body.flat, untouched.critic.body.flat)
-    assert not torch.equal(sac.target.body.flat, untouched.target.body.flat)
+    assert not torch.equal(target_of(sac).body.flat, target_of(untouched).body.flat)
     assert metrics.keys() == {"critic_loss", "value"}
 
 
@@ -354,18 +352,18 @@ def test_held_to_a_reference_the_temperature_stays_and_the_policy_strays_less_th
             sac.log_temperature.exp().detach(), torch.full((len(sac.seeds),), temperature)
         )
         assert torch.equal(reference.body.flat, learner().actor.body.flat)
-        assert "temperature" not in metrics and "reference" in sac.tensors()
+        assert "temperature" not in metrics and "reference.body.flat" in sac.tensors()
         strays.append(metrics["divergence"])
     assert (strays[1] < 0.1 * strays[0]).all()
 
 
 def test_target_moves_by_the_polyak_share() -> None:
     sac = learner()
-    old = sac.target.body.flat.clone()
+    old = target_of(sac).body.flat.clone()
     batch, noise = random_updates(1)[0]
     sac.update(batch, noise)
-    torch.testing.assert_close(sac.target.body.flat, 0.995 * old + 0.005 * sac.critic.body.flat.detach())
-    assert sac.target.body.flat.grad is None
+    torch.testing.assert_close(target_of(sac).body.flat, 0.995 * old + 0.005 * sac.critic.body.flat.detach())
+    assert target_of(sac).body.flat.grad is None
 
 
 def test_metrics_are_one_number_a_seed() -> None:
@@ -390,7 +388,7 @@ def test_settings_reach_the_learner() -> None:
     torch.testing.assert_close(sac.log_temperature.detach().exp(), torch.tensor([0.1, 0.1]))
     assert sac.target_entropy == -1.5
     assert SAC(CONFIG, (0, 1), OBSERVATIONS, ACTIONS).target_entropy == -3.0
-    assert torch.equal(sac.target.body.flat, sac.critic.body.flat)
+    assert torch.equal(target_of(sac).body.flat, sac.critic.body.flat)
 
 
 def test_a_restored_learner_goes_on_as_the_saved_one_does() -> None:

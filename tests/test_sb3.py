@@ -30,7 +30,13 @@ from aihf_control.types import InvalidData
 
 HOPPER = TASKS["hopper"]
 CONFIG = SACConfig(
-    hidden=(16, 12), discount=0.9, polyak=0.01, batch_size=32, learning_rate=1e-3, target_entropy=-2.0
+    critic="plain",
+    hidden=(16, 12),
+    discount=0.9,
+    polyak=0.01,
+    batch_size=32,
+    learning_rate=1e-3,
+    target_entropy=-2.0,
 )
 Weights = dict[str, Any]
 
@@ -41,6 +47,7 @@ def learner() -> SAC:
     sac = SAC(CONFIG, (0, 1, 2), HOPPER.observation_size, HOPPER.action_size)
     with torch.no_grad():
         sac.actor.body.flat.mul_(3.0)  # away from zero actions
+        assert sac.target is not None
         sac.target.body.flat.mul_(0.5)
         sac.log_temperature.copy_(torch.tensor([-1.0, -2.0, -3.0]))
     return sac
@@ -76,6 +83,7 @@ def test_stable_baselines3_has_the_saved_distribution_and_values(learner: SAC, s
     our_mean, our_log_std = learner.actor.distribution(states.expand(3, -1, -1))
     torch.testing.assert_close(mean, our_mean[1])
     torch.testing.assert_close(log_std, our_log_std[1])
+    assert learner.target is not None
     for theirs, ours in ((model.critic, learner.critic), (model.critic_target, learner.target)):
         values = ours(states.expand(3, -1, -1), actions.expand(3, -1, -1))[1]
         torch.testing.assert_close(torch.cat(theirs(states, actions), dim=1).T, values)

@@ -13,7 +13,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from aihf_control.graphs import Graphed, rehearse, repeat
 from aihf_control.randomness import SeedStreams
 from aihf_control.replay import Batch, ReplayBuffer
-from aihf_control.sac import SAC, SACConfig
+from aihf_control.sac import CRITICS, SAC, SACConfig
 from aihf_control.samples import StepTable
 from aihf_control.types import Transitions
 from aihf_control.updates import UPDATES_PER_DRAW, Updates
@@ -37,14 +37,15 @@ def updates(
     *,
     graphs: bool = True,
     share: float = 0.0,
+    critic: str = "batch-norm",
 ) -> Updates:
-    config = SACConfig(hidden=(16, 16), batch_size=8, learning_rate=1e-2, precision=precision)
+    config = SACConfig(critic, hidden=(16, 16), batch_size=8, learning_rate=1e-2, precision=precision)
     sac = SAC(config, SEEDS, OBSERVATIONS, ACTIONS, device)
     replay = ReplayBuffer(len(SEEDS), capacity, OBSERVATIONS, ACTIONS, device)
     rows = torch.randn(len(SEEDS), stored, replay.rows.shape[-1], generator=torch.Generator().manual_seed(0))
     replay.extend(rows.to(device))
-    demonstrations = StepTable(demonstration(), device) if share else None
-    made = Updates(sac, replay, demonstrations, share, graphs=graphs)
+    shown = StepTable(demonstration(), device) if share else None
+    made = Updates(sac, replay, shown, share, graphs=graphs)
     made.begin_round(0)
     made.draw()
     return made
@@ -80,7 +81,7 @@ def test_an_update_takes_the_rows_and_the_noise_of_its_position() -> None:
         assert torch.equal(a, b)
 
 
-def test_a_share_of_a_batch_is_demonstrations_drawn_from_all_of_them() -> None:
+def test_a_shared_batch_begins_with_demonstrations_drawn_from_all_of_them() -> None:
     made = updates(stored=500, share=0.25)  # 2 of 8 rows
     shown, own = made._rows[..., :2], made._rows[..., 2:]
     assert sorted(shown.unique().tolist()) == list(range(40)) and own.max() > 450
@@ -100,7 +101,7 @@ def test_a_share_of_a_batch_is_demonstrations_drawn_from_all_of_them() -> None:
         torch.testing.assert_close(actions[seed, 2:], made.replay.rows[seed, rows[2:], 6:8], rtol=0, atol=0)
 
 
-def test_demonstrated_transitions_are_learned_from_like_the_seeds_own() -> None:
+def test_updates_learn_from_the_demonstrations_at_the_reward_of_the_moment() -> None:
     ours, by_hand = (updates(share=0.5) for _ in range(2))
     for position in (3, 0, 99):
         ours.update(position, lambda observations, actions: actions.sum(-1))
@@ -138,12 +139,14 @@ class NoHostSync(TorchDispatchMode):
         return function(*args, **(kwargs or {}))
 
 
+@pytest.mark.parametrize("critic", list(CRITICS))
+@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
 @pytest.mark.parametrize("share", [0.0, 0.5])
 @pytest.mark.parametrize("critic_only", [False, True])
 def test_an_update_never_waits_for_the_device_and_its_state_stays_in_place(
-    critic_only: bool, share: float
+    critic_only: bool, share: float, precision: str, critic: str
 ) -> None:
-    made = updates(share=share)
+    made = updates(share=share, precision=precision, critic=critic)
     made.update(0, None, critic_only=critic_only)
     places = [tensor.data_ptr() for tensor in made.sac.tensors().values()]
     with NoHostSync():

@@ -21,8 +21,13 @@ class AIHF(SACMethod):
     def __init__(self, context: Context, *, preferences: bool = True) -> None:
         settings = context.settings
         explore = Exploration(random_until=settings.sac.random_steps)
-        share = settings.aihf.demonstration_share
-        super().__init__(context, settings.sac, explore, learns_reward=True, demonstration_share=share)
+        super().__init__(
+            context,
+            settings.sac,
+            explore,
+            learns_reward=True,
+            demonstration_share=settings.aihf.demonstration_share,
+        )
         self.config, self.preferences = settings.aihf, preferences
         self.roller = Roller(
             context.task,

@@ -27,6 +27,7 @@ class BC:
         )
         self.actor.body.initialise(SeedStreams(context.seeds, "actor"))
         self.actor.to(context.device)
+        self.actor.standardise.set(context.feedback.observation_mean, context.feedback.observation_std)
         self.environment_steps = torch.zeros(len(context.seeds), dtype=torch.int64)
 
     def start(self) -> Metrics:

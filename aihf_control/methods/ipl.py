@@ -15,7 +15,7 @@ from torch import Tensor
 
 from aihf_control.graphs import Graphed
 from aihf_control.methods.method import Context
-from aihf_control.networks import SeedMLP, SquashedGaussianActor, TwinCritic
+from aihf_control.networks import SquashedGaussianActor, TwinCritic, Value
 from aihf_control.optimisers import Adam, prefixed
 from aihf_control.randomness import SeedStreams
 from aihf_control.replay import Batch
@@ -96,14 +96,18 @@ class IPL:
         observations, actions = task.observation_size, task.action_size
         self.actor = SquashedGaussianActor(len(seeds), observations, actions, sac.hidden, sac.arithmetic)
         self.critic = TwinCritic(len(seeds), observations, actions, sac.hidden, sac.arithmetic)
-        self.value = SeedMLP(len(seeds), (observations, *sac.hidden, 1), sac.arithmetic)
-        bodies = {"actor": self.actor.body, "critic": self.critic.body, "value": self.value}
-        for name, body in bodies.items():
-            body.initialise(SeedStreams(seeds, name))
-            body.to(context.device)
+        self.value = Value(len(seeds), observations, sac.hidden, sac.arithmetic)
+        self._networks: dict[str, SquashedGaussianActor | TwinCritic | Value] = {
+            "actor": self.actor, "critic": self.critic, "value": self.value
+        }  # fmt: skip
+        mean, std = context.feedback.observation_mean, context.feedback.observation_std
+        for name, network in self._networks.items():
+            network.body.initialise(SeedStreams(seeds, name))
+            network.to(context.device)
+            network.standardise.set(mean, std)
         self.target = copy.deepcopy(self.critic).requires_grad_(False)
-        self.optimisers = {name: Adam(body.flat, sac.learning_rate) for name, body in bodies.items()}
-        self._bodies = bodies
+        rate = self.config.learning_rate
+        self.optimisers = {name: Adam(net.body.flat, rate) for name, net in self._networks.items()}
         self.environment_steps = torch.zeros(len(seeds), dtype=torch.int64)
         self._transitions = StepTable.joined(
             context.feedback.pairs.steps, context.feedback.demonstrated.steps
@@ -164,7 +168,7 @@ class IPL:
         rows, config = batch.rows, self.config
         with torch.no_grad():
             target = self.target(rows.observations, rows.actions).amin(1)
-        value = self.value(rows.observations).squeeze(-1)
+        value = self.value(rows.observations)
         advantage = target - value.detach()
         loss, metrics = value_loss(value, target, batch.weights, config.expectile)
         self.optimisers["value"].descend(loss)
@@ -183,7 +187,7 @@ class IPL:
         """`r = Q(s, a) − γ·V(s')` of each twin, (S, 2, B); V is bounded by what λ·E[r²] allows."""
         bound = 1 / (self.config.regularisation * (1 - self.discount))
         with torch.no_grad():
-            following = self.value(steps.next_observations).squeeze(-1).clamp(-bound, bound)
+            following = self.value(steps.next_observations).clamp(-bound, bound)
         return self.critic(steps.observations, steps.actions) - (
             self.discount * steps.masks * following
         ).unsqueeze(1)
@@ -194,15 +198,15 @@ class IPL:
 
     def faults(self) -> list[str | None]:
         """Weights that are not finite."""
-        finite = self.actor.body.finite() & self.value.finite()
+        finite = self.actor.body.finite() & self.value.body.finite()
         finite &= self.critic.body.finite().view(-1, 2).all(1)
         return [None if ok else "a weight is not finite" for ok in finite.tolist()]
 
     def tensors(self) -> dict[str, Tensor]:
         """The live state, by name."""
         live = {"environment_steps": self.environment_steps, "target": self.target.body.flat.detach()}
-        for name, body in self._bodies.items():
-            live[name] = body.flat.detach()
+        for name, network in self._networks.items():
+            live[name] = network.body.flat.detach()
             live |= prefixed(f"{name}_optimiser", self.optimisers[name].tensors())
         return live
 

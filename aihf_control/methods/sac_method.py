@@ -37,10 +37,13 @@ class SACMethod:
             fixed_horizon=settings.fixed_horizon,
             environments=settings.environments,
             cuda_graphs=settings.cuda_graphs,
-            demonstrations=context.feedback.demonstrated.steps if demonstration_share else None,
-            demonstration_share=demonstration_share,
+            shown=context.feedback.demonstrated.steps if demonstration_share else None,
+            share=demonstration_share,
+            standardise_from_replay=context.tables is None,
             tick=context.tick,
         )
+        if context.tables is not None:
+            self.aligner.sac.standardise(context.tables.observation_mean, context.tables.observation_std)
         self.actor, self.critic = self.aligner.sac.actor, self.aligner.sac.critic
         self.steps = torch.zeros((), dtype=torch.int64)
         self.environment_steps = torch.zeros(len(context.seeds), dtype=torch.int64)

@@ -26,8 +26,7 @@ class AIHFConfig:
     """In place of fresh trajectories, those of the last so many SAC steps (a departure: they are also of
     earlier policies); None: fresh ones."""
     demonstration_share: float = 0.0
-    """Of each SAC batch, the share drawn from the demonstrated transitions at the reward of the moment, 0 to
-    below 1 (a departure: Hybrid IRL, 2402.08848). SAC is off-policy, so this leaves alone what it solves."""
+    """Share of each batch of SAC that is drawn from the demonstrations, 0 to below 1; the papers' is 0."""
 
     def __post_init__(self) -> None:
         if not 0 <= self.demonstration_share < 1:
@@ -63,6 +62,7 @@ class IPLConfig:
     temperature: float = 3.0
     """β of the actor's weights exp(advantage / β); 1/3 in the paper."""
     largest_weight: float = 100.0
+    learning_rate: float = 3e-4
     pairs_per_update: int = 8
     transitions_per_update: int = 256
     demonstration_share: float = 1.0
