@@ -25,8 +25,9 @@ Variables of bench (ENV also of data)
   PRESET       quick      PRESET=smoke       smoke (minutes), quick (an hour), reference
                                              (hours: results/figure5) or paper (a GPU)
   METHODS      preset's   METHODS=aihf,rlhf  any of aihf, rlhf, ipl, bc, irl, oracle, constant_plus,
-                                             constant_minus; your own as my_method.py:MyMethod,
-                                             or as name=my_method.py:MyMethod: docs/your_method.md
+                                             constant_minus; your own as
+                                             my_method.py:MyMethod, or as
+                                             name=my_method.py:MyMethod: docs/your_method.md
   SEEDS        preset's   SEEDS=0-4          learner seeds, as 0-4 or 0,3,7; each method's run as a batch
   STEPS        preset's   STEPS=50000        SAC steps a seed
   STUDY        preset's   STUDY=noisy        name of the results' folder, for settings of your own

@@ -20,6 +20,8 @@ LAYERS = (
         "fast_environments",
         "environments",
         "randomness",
+        "seed_mlp",
+        "batch_norm",
         "networks",
         "optimisers",
         "graphs",

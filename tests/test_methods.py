@@ -54,6 +54,25 @@ def test_a_random_policy_improves(name: str) -> None:
     assert method.faults() == [None] * len(SEEDS)
 
 
+def with_share(share: float) -> Settings:
+    return replace(toy.SETTINGS, aihf=replace(toy.SETTINGS.aihf, demonstration_share=share))
+
+
+@pytest.mark.parametrize("name", ["aihf", "irl"])
+def test_a_policy_that_also_learns_from_demonstrated_steps_improves(name: str) -> None:
+    method, _ = start(name, with_share(0.5))
+    before = returns(method)
+    assert (train(method) > before + 0.15).all()
+
+
+@pytest.mark.parametrize(("name", "reached"), [("aihf", True), ("irl", True), ("oracle", False)])
+def test_demonstrated_steps_reach_those_that_learn_from_demonstrations(name: str, reached: bool) -> None:
+    (plain, _), (mixed, _) = start(name), start(name, with_share(0.5))
+    for method in (plain, mixed):
+        method.run_round(0, 60)  # some updates on a reward that both still share
+    assert torch.equal(plain.actor.body.flat, mixed.actor.body.flat) is not reached
+
+
 @pytest.mark.parametrize("name", ["rlhf", "ipl"])
 def test_a_cloned_policy_improves_on_its_demonstrations(name: str) -> None:
     method, _ = start(name)
