@@ -75,15 +75,19 @@ class SACConfig:
     """Of the products between hidden layers in an update: float32 or bfloat16. Weights, losses and
     acting are float32 either way."""
 
+    def __post_init__(self) -> None:
+        choose("--settings.sac.critic", self.critic, CRITICS)
+        choose("PRECISION", self.precision, ARITHMETIC)
+
     @property
     def arithmetic(self) -> torch.dtype | None:
         """What the networks round to; None for float32, which is what they are."""
-        return ARITHMETIC[choose("PRECISION", self.precision, ARITHMETIC)]
+        return ARITHMETIC[self.precision]
 
     @property
     def form(self) -> CriticForm:
         """Of the critics, with what this configuration says otherwise."""
-        published = CRITICS[choose("--settings.sac.critic", self.critic, CRITICS)]
+        published = CRITICS[self.critic]
         rate, delay = self.learning_rate, self.policy_delay
         return replace(
             published,

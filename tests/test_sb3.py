@@ -90,6 +90,31 @@ def test_stable_baselines3_has_the_saved_distribution_and_values(learner: SAC, s
     assert model.log_ent_coef is not None and model.log_ent_coef.item() == -2.0
 
 
+def test_normalisation_and_standardisation_are_folded_into_an_ordinary_zip(tmp_path: Path) -> None:
+    config = replace(CONFIG, critic="batch-norm")
+    sac = SAC(config, (0, 1), HOPPER.observation_size, HOPPER.action_size)
+    generator = torch.Generator().manual_seed(1)
+    sac.standardise(
+        torch.randn(2, 1, HOPPER.observation_size, generator=generator),
+        torch.rand(2, 1, HOPPER.observation_size, generator=generator) + 0.5,
+    )
+    batch = torch.randn(2, 200, HOPPER.observation_size, generator=generator)
+    with torch.no_grad():
+        for _ in range(50):  # running statistics unlike those at the start
+            sac.critic.learn(3 * batch + 1, torch.tanh(batch[..., :3]))
+    save_policy(tmp_path / "policy.zip", HOPPER, sac, member=1)
+    model = stable_baselines3.SAC.load(tmp_path / "policy.zip", device="cpu")
+
+    states, actions = observations(), torch.tanh(observations()[:, :3])
+    mean, log_std, _ = model.actor.get_action_dist_params(states)
+    our_mean, our_log_std = sac.actor.distribution(states.expand(2, -1, -1))
+    torch.testing.assert_close(mean, our_mean[1], rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(log_std, our_log_std[1], rtol=1e-4, atol=1e-5)
+    values = sac.critic(states.expand(2, -1, -1), actions.expand(2, -1, -1))[1]
+    for theirs in (model.critic, model.critic_target):  # which normalised critics do without
+        torch.testing.assert_close(torch.cat(theirs(states, actions), dim=1).T, values, rtol=1e-4, atol=1e-4)
+
+
 def test_the_zip_states_spaces_and_settings(saved: Path) -> None:
     model, env = stable_baselines3.SAC.load(saved), make_env(HOPPER)
     assert model.observation_space == env.observation_space
