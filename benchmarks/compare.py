@@ -57,7 +57,7 @@ def read(folder: Path, name: str) -> Runs:
     precision = sac.get("precision", "float32")
     facts = (
         f"{config['method']} on {config['task']}, {precision}, batch {sac['batch_size']}, "
-        f"torch {config['versions']['torch']}, {config['threads']} threads, {config['device']}"
+        f"torch {config['versions']['torch']}, {config.get('threads', 1)} threads, {config['device']}"
     )
     seeds = tuple(int(path.name.removeprefix("seed_")) for path in folders)
     return Runs(
