@@ -6,8 +6,9 @@ Usage: make TARGET [VARIABLE=value ...]
 Targets
   help      this text
   setup     create .venv with the pinned packages; the targets below do so by themselves, once
-  bench     train the methods over several seeds and write the figure and the table to results/
-  sweep     the same as jobs, each of a task, a method and a group of seeds: docs/cluster.md
+  bench     train the methods over several seeds and write the figure and the table to results/;
+            on a CPU as jobs of one thread, one for each task, method and group of seeds, a job a core
+  sweep     the same jobs on a cluster or on this machine's GPUs, or a plan of them: docs/cluster.md
   data      build a task's datasets in data/minari/ from its committed policies
   figure5   redraw the figures and tables from the committed results; needs no torch
   speed     measure this machine's training speed against Stable-Baselines3; ten minutes
@@ -28,7 +29,7 @@ Variables of bench (ENV also of data)
                                              constant_minus; your own as
                                              my_method.py:MyMethod, or as
                                              name=my_method.py:MyMethod: docs/your_method.md
-  SEEDS        preset's   SEEDS=0-4          learner seeds, as 0-4 or 0,3,7; each method's run as a batch
+  SEEDS        preset's   SEEDS=0-4          learner seeds, as 0-4 or 0,3,7; up to ten are a batch on a CPU
   STEPS        preset's   STEPS=50000        SAC steps a seed
   STUDY        preset's   STUDY=noisy        name of the results' folder, for settings of your own
   DEVICE       auto       DEVICE=cpu         auto, cpu or cuda (also of speed)
@@ -39,18 +40,22 @@ Variables of bench (ENV also of data)
   LABEL_ERROR  0          LABEL_ERROR=0.1    share of preference labels that are wrong, 0 to 1
   PREFERENCE_FILE  none   PREFERENCE_FILE=data/preferences/hopper/labels.npz  labels of people, a file that
                                              `aihf preferences import` wrote, not a simulated teacher's
+  JOBS         cores      JOBS=2             jobs at once; the cores are those that this process may use, by
+                                             affinity and cgroup. It changes no number. On a GPU bench is
+                                             one process, and a sweep has a job a GPU
   TENSORBOARD  0          TENSORBOARD=1      1 also writes TensorBoard events
   FORCE_NEW    0          FORCE_NEW=1        1 starts over beside runs made in another way, as STUDY-2
   OTHER_DEVICE 0          OTHER_DEVICE=1     1 lets runs begun on another device go on here, marked as moved
 
 Variables of sweep: those of bench, and
-  CLUSTER        local    CLUSTER=slurm      local: as many jobs at once as GPUs or cores; slurm: an array job
+  CLUSTER        local    CLUSTER=slurm      local: a job a GPU or a core at once; slurm: an array job
   SEEDS_PER_JOB  10       SEEDS_PER_JOB=5    a job's seeds are trained as one batch
-  CPUS           1        CPUS=8             cores of a job
   DRY_RUN        0        DRY_RUN=1          print the plan and its hours, start nothing
   PARTITION      none     PARTITION=gpu      of Slurm
   ACCOUNT        none     ACCOUNT=mylab      of Slurm
   GPUS           0        GPUS=1             of a job on Slurm, 0 or 1
+  CPUS           1        CPUS=8             cores of a job on Slurm: one for its learner, all for
+                                             environments in worker processes, as beside a GPU
   MEMORY         none     MEMORY=8           GB of a job on Slurm
   TIME           4:00:00  TIME=1-12:00:00    of a job on Slurm, after which it queues again
 
@@ -68,7 +73,7 @@ endef
 .PHONY: help setup bench sweep data figure5 speed test test-all test-slurm lint format clean
 
 BENCH_VARIABLES := ENV PRESET METHODS SEEDS STEPS STUDY DEVICE PRECISION ENVIRONMENTS DEMO_MIX DEMO_NOISE LABEL_ERROR \
-  PREFERENCE_FILE
+  PREFERENCE_FILE JOBS
 SWEEP_VARIABLES := CLUSTER SEEDS_PER_JOB CPUS PARTITION ACCOUNT GPUS MEMORY TIME
 VARIABLES := $(BENCH_VARIABLES) $(SWEEP_VARIABLES) DRY_RUN TENSORBOARD FORCE_NEW OTHER_DEVICE RUNS PYTHON TORCH_INDEX
 
@@ -143,6 +148,7 @@ BENCH_OPTIONS = $(strip --task "$$ENV" $(call option,--preset,PRESET) $(call opt
   $(call option,--precision,PRECISION) $(call option,--environments,ENVIRONMENTS) \
   $(call option,--feedback.demo-mix,DEMO_MIX) $(call option,--feedback.demo-noise,DEMO_NOISE) \
   $(call option,--feedback.teacher.mistake,LABEL_ERROR) $(call option,--preference-file,PREFERENCE_FILE) \
+  $(call option,--jobs,JOBS) \
   $(if $(filter 1,$(TENSORBOARD)),--tensorboard) \
   $(if $(filter 1,$(FORCE_NEW)),--force-new) $(if $(filter 1,$(OTHER_DEVICE)),--other-device))
 

@@ -20,7 +20,7 @@ from aihf_control.files import write_atomically
 from aihf_control.locks import SeedLock
 from aihf_control.methods import METHODS, Context, Method
 from aihf_control.optimisers import restore
-from aihf_control.progress import Progress
+from aihf_control.progress import Listener, Progress
 from aihf_control.runs import RunPaths, State, Status, write_progress, write_status
 from aihf_control.sac import Metrics
 from aihf_control.sb3 import save_policy
@@ -48,9 +48,10 @@ class BatchRun:
     """Trains one method's batch of seeds to its end, from its last checkpoint if there is one."""
 
     def __init__(
-        self, paths: RunPaths, context: Context, lock: SeedLock, observer: Observer | None = None
-    ) -> None:
-        self.paths, self.lock, self.observer = paths, lock, observer
+        self, paths: RunPaths, context: Context, lock: SeedLock, observer: Observer | None = None,
+        listener: Listener | None = None,
+    ) -> None:  # fmt: skip
+        self.paths, self.lock, self.observer, self._listener = paths, lock, observer, listener
         self.context = replace(context, tick=self._advance)
         self.method: Method = METHODS[paths.method](self.context)
         self.checkpoint = Checkpoint(paths.checkpoint(context.seeds))
@@ -81,7 +82,11 @@ class BatchRun:
         began = time.monotonic() - self._resume()
         settings, label = self.context.settings, f"{self.paths.task}/{self.paths.method}"
         self.progress = Progress(
-            self.method.total_steps, label, seeds=len(self.context.seeds), start=self.record.step
+            self.method.total_steps,
+            label,
+            seeds=len(self.context.seeds),
+            start=self.record.step,
+            listener=self._listener,
         )
         if not self.record.rows[0] and not self.record.failures:
             self._conclude_round(self.method.start(), 0, began)

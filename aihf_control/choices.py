@@ -223,6 +223,7 @@ CHECKS = {
     "DEMO_NOISE": lambda value: parse_share("DEMO_NOISE", value),
     "LABEL_ERROR": lambda value: parse_share("LABEL_ERROR", value),
     "PREFERENCE_FILE": lambda value: parse_file("PREFERENCE_FILE", value),
+    "JOBS": lambda value: parse_count("JOBS", value),
     "CLUSTER": lambda value: choose("CLUSTER", value, CLUSTERS),
     "PARTITION": lambda value: parse_slurm_name("PARTITION", value),
     "ACCOUNT": lambda value: parse_slurm_name("ACCOUNT", value),

@@ -10,25 +10,28 @@ from typing import Annotated
 import tyro
 
 from aihf_control import choices
+from aihf_control.bench import Bench
 from aihf_control.choices import InvalidChoice, choose
 from aihf_control.cluster_commands import StatusOf, Sweep, shared_options
-from aihf_control.commands import Bench, DataBuild, DataTrain, FeedbackBuild, PreferencesImport, Report
+from aihf_control.commands import DataBuild, DataTrain, FeedbackBuild, PreferencesImport, Report
 from aihf_control.environment_steps import BrokenEnvironments
 from aihf_control.locks import Locked
 from aihf_control.presets import PRESETS
 from aihf_control.records import InvalidResults
 from aihf_control.runs import InvalidRun
 from aihf_control.signals import REQUEUE_ME, Preempted, interruptible
+from aihf_control.study_commands import Job, StudyCommand
 from aihf_control.types import InvalidData
 
 ERRORS = (InvalidChoice, InvalidData, InvalidResults, InvalidRun, Locked, BrokenEnvironments, OSError)
 """What a user can mend: one line each, without a traceback."""
 
 
-Command = Bench | Sweep | StatusOf | DataTrain | DataBuild | FeedbackBuild | PreferencesImport | Report
+Command = Bench | Job | Sweep | StatusOf | DataTrain | DataBuild | FeedbackBuild | PreferencesImport | Report
 COMMANDS: dict[str, type[Command]] = {
     "bench": Bench,
     "sweep": Sweep,
+    "job": Job,
     "status": StatusOf,
     "data train": DataTrain,
     "data build": DataBuild,
@@ -53,14 +56,13 @@ def parse(arguments: list[str]) -> Command:
 
 def _parse_command(name: str, options: list[str]) -> Command:
     kind, default = COMMANDS[name], None
-    if kind in (Bench, Sweep):  # the preset decides the other defaults, so it is read first
+    if issubclass(kind, StudyCommand):  # the preset decides the other defaults, so it is read first
         preset = tyro.cli(_PresetOnly, args=options, return_unknown_args=True, add_help=False)[0].preset
         choose("PRESET", preset, choices.PRESETS)
-        blank = Sweep(task=tyro.MISSING) if kind is Sweep else Bench(task=tyro.MISSING)
-        default = replace(blank, preset=preset, settings=PRESETS[preset].settings)
+        default = replace(kind(task=tyro.MISSING), preset=preset, settings=PRESETS[preset].settings)
     command = tyro.cli(kind, args=options, prog=f"aihf {name}", default=default)
     assert isinstance(command, kind)
-    return replace(command, shared=shared_options(options)) if isinstance(command, Sweep) else command
+    return replace(command, shared=shared_options(options)) if isinstance(command, Bench) else command
 
 
 @dataclass(frozen=True)
@@ -71,7 +73,7 @@ class _PresetOnly:
 def main(arguments: list[str] | None = None) -> int:
     """Run one command; the exit status is 0, 2 after an error, 75 for "requeue me", 130 after Ctrl-C.
 
-    1 says that a sweep or a study, of which `aihf status` tells, is not done.
+    1 says that a study, of which `aihf status` tells, is not done: a job was given up, or has yet to run.
     """
     signal.signal(signal.SIGPIPE, signal.SIG_DFL)
     try:

@@ -50,7 +50,7 @@ def write_comparison(folder: Path, study: str, output: Path, bootstrap_seed: int
         "table.md": markdown(tables).encode(),
         "table.csv": csv_text(tables).encode(),
         "table.tex": latex(tables).encode(),
-        "PROVENANCE.md": provenance(comparison).encode(),
+        "PROVENANCE.md": provenance(comparison, folder.parent).encode(),
     }
     profile = profiles(comparison, bootstrap_seed)
     learned = reward_panels(comparison, bootstrap_seed)

@@ -20,6 +20,7 @@ from typing import IO
 
 import numpy as np
 
+from aihf_control.cores import ONE_THREAD, usable_cores
 from aihf_control.environment_server import FAILED, FAULTS, RESET, STEP, Block, Settings
 from aihf_control.environment_steps import BrokenEnvironments, Steps
 from aihf_control.signals import PREEMPTING
@@ -122,11 +123,6 @@ def _memory_file() -> IO[bytes]:
     return tempfile.TemporaryFile()
 
 
-def usable_cores() -> int:
-    """Cores that this process may use, which a scheduler may have limited."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
 class _Worker:
     """The parent's side of one worker."""
 
@@ -134,7 +130,6 @@ class _Worker:
         self._name = f"environments {settings.first} to {settings.end - 1}"
         self.connection, theirs = Pipe()
         argv = [sys.executable, "-c", _START, str(theirs.fileno()), str(memory), *sys.path]
-        threads = {name: "1" for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")}
         # A worker inherits these signals blocked, so it never sees one: the parent decides when it ends.
         blocked = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT, *PREEMPTING})
         try:
@@ -142,7 +137,7 @@ class _Worker:
                 argv,
                 stdin=subprocess.DEVNULL,
                 pass_fds=(theirs.fileno(), memory),
-                env=os.environ | threads,
+                env=os.environ | ONE_THREAD,
             )
         finally:
             signal.pthread_sigmask(signal.SIG_SETMASK, blocked)

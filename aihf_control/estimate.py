@@ -1,4 +1,4 @@
-"""How long a sweep will take, from the pace of runs that were made before."""
+"""How long jobs will take, from the pace of runs that were made before."""
 
 from __future__ import annotations
 
@@ -49,6 +49,23 @@ def paces(folders: Iterable[Path], kind: Kind) -> dict[tuple[str, str], Pace]:
             if key not in found or pace.steps > found[key].steps:
                 found[key] = pace
     return found
+
+
+def longest_first(
+    groups: Sequence[Group], steps: dict[str, int], known: dict[tuple[str, str], Pace]
+) -> tuple[Group, ...]:
+    """The order to start jobs in: a long one that comes last would leave the other cores idle.
+
+    Still, jobs of the first seeds come first, so that half a study has something to compare. A method whose
+    pace is not known counts as the slowest of the known ones.
+    """
+    slowest = max((pace.seconds for pace in known.values()), default=1.0)
+
+    def seconds(group: Group) -> float:
+        pace = known.get((group.task, group.method))
+        return steps[group.method] * len(group.seeds) * (pace.seconds if pace else slowest)
+
+    return tuple(sorted(groups, key=lambda group: (min(group.seeds), -seconds(group))))
 
 
 def estimate(

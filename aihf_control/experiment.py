@@ -19,6 +19,7 @@ from aihf_control.methods import Context
 from aihf_control.methods.settings import Settings
 from aihf_control.plugins import SOURCES
 from aihf_control.preparation import Folders, Say
+from aihf_control.progress import Listener
 from aihf_control.runs import (
     MAY_DIFFER,
     InvalidRun,
@@ -36,8 +37,8 @@ from aihf_control.sb3 import save_policy
 from aihf_control.tasks import Task
 from aihf_control.types import Feedback, InvalidData
 
-PLACE = ("device", "threads")
-"""Fields of `config.json` that say where a run was made; numbers differ in their last bits with them."""
+PLACE = "device"
+"""Field of `config.json` that says where a run was made; numbers differ in their last bits with it."""
 
 TRAINING_BATCH = 128
 """Batch size of the runs that make the reference policies."""
@@ -56,7 +57,7 @@ class Study:
     device: torch.device
     command: str
     other_device: bool = False
-    """Let runs that were begun on another device, or with other threads, go on here, marked as moved."""
+    """Let runs that were begun on another device go on here, marked as moved."""
 
 
 def on_device(settings: Settings, device: torch.device, precision: str, environments: str) -> Settings:
@@ -66,14 +67,18 @@ def on_device(settings: Settings, device: torch.device, precision: str, environm
 
 
 def run_study(
-    study: Study, feedback: Feedback | None, folders: Folders, say: Say, observer: Observer | None = None
-) -> None:
+    study: Study, feedback: Feedback | None, folders: Folders, say: Say, observer: Observer | None = None,
+    listener: Listener | None = None,
+) -> None:  # fmt: skip
     """Train every method's seeds that are not finished yet; a finished one is left as it is.
+
+    `listener` is told how far the batch is. On a CPU this process computes with one thread from here on.
 
     Raises `InvalidData` before anything is trained or written if `check_study` does.
     """
     configs = _configs(study, feedback, folders)
     _check(study, configs, folders)
+    machine.use_one_thread()
     machine.keep_freed_memory()
     discount = study.settings.aihf.trajectory_discount
     tables = FeedbackTables(feedback, discount, study.device) if feedback else None
@@ -82,7 +87,7 @@ def run_study(
         paths = _paths(study, method, folders)
         remove_finished_checkpoints(paths)
         for seeds in _batches(paths, study.seeds, say):
-            _run_batch(paths, replace(context, seeds=seeds), config, observer)
+            _run_batch(paths, replace(context, seeds=seeds), config, observer, listener)
 
 
 def check_study(study: Study, feedback: Feedback | None, folders: Folders) -> None:
@@ -118,7 +123,6 @@ def _configs(study: Study, feedback: Feedback | None, folders: Folders) -> dict[
         "steps": study.settings.steps,
         "round_steps": study.settings.round_steps,
         "device": machine.describe_device(study.device),
-        "threads": torch.get_num_threads(),
         "versions": machine.versions(study.settings.environments),
         "commit": machine.commit(),
         "feedback": _facts(feedback) if feedback else None,
@@ -142,13 +146,13 @@ def _check(study: Study, configs: dict[str, dict[str, Any]], folders: Folders) -
     for method, config in configs.items():
         paths = _paths(study, method, folders)
         for seed in sorted({*study.seeds, *itertools.chain(*_recorded(paths, study.seeds))}):
-            _check_same(paths.seed(seed), config, PLACE if study.other_device else ())
+            _check_same(paths.seed(seed), config, (PLACE,) if study.other_device else ())
 
 
 def _check_same(folder: Path, config: dict[str, Any], allowed: Sequence[str]) -> None:
     there = read_config(folder)
     if there is not None and (changes := differences(there, config, (*MAY_DIFFER, *allowed))):
-        moved = all(change.startswith(PLACE) for change in changes)
+        moved = all(change.startswith(f"{PLACE}:") for change in changes)
         hint = ", or --other-device (OTHER_DEVICE=1) to go on here, marked as moved" if moved else ""
         raise InvalidData(
             f"{folder} was made with other settings ({'; '.join(changes)}): use the same ones, or another "
@@ -217,7 +221,10 @@ def _list(seeds: Sequence[int]) -> str:
     return ", ".join(map(str, seeds))
 
 
-def _run_batch(paths: RunPaths, context: Context, config: dict[str, Any], observer: Observer | None) -> None:
+def _run_batch(
+    paths: RunPaths, context: Context, config: dict[str, Any], observer: Observer | None,
+    listener: Listener | None,
+) -> None:  # fmt: skip
     folders = [paths.seed(seed) for seed in context.seeds]
     with SeedLock(folders) as lock:
         statuses = [read_status(folder) for folder in folders]
@@ -226,7 +233,7 @@ def _run_batch(paths: RunPaths, context: Context, config: dict[str, Any], observ
         for seed, folder in zip(context.seeds, folders, strict=True):
             moves = {"moved": _moves(folder, config)}
             write_config(folder, config | moves | {"seed": seed, "batch": list(context.seeds)})
-        BatchRun(paths, context, lock, observer).run()
+        BatchRun(paths, context, lock, observer, listener).run()
 
 
 def _moves(folder: Path, config: dict[str, Any]) -> list[dict[str, Any]]:
@@ -234,7 +241,7 @@ def _moves(folder: Path, config: dict[str, Any]) -> list[dict[str, Any]]:
     there = read_config(folder)
     if there is None:
         return []
-    before, now = (f"{side['device']}, {side['threads']} threads" for side in (there, config))
+    before, now = there[PLACE], config[PLACE]
     status = read_status(folder)
     step = status.step if status else 0
     moves: list[dict[str, Any]] = there.get("moved", [])

@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 
 from aihf_control.choices import InvalidChoice
+from aihf_control.cores import usable_cores
 from aihf_control.environment_steps import Steps
-from aihf_control.environment_workers import usable_cores
 from aihf_control.tasks import Task
 
 

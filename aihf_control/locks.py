@@ -88,6 +88,13 @@ def is_held(folder: Path) -> bool:
     return content is not None and not _abandoned(path, content)
 
 
+def refuse_held(folders: Iterable[Path]) -> None:
+    """Raise `Locked` if a process has one of them, as far as can be told from here."""
+    for folder in folders:
+        if is_held(folder):
+            raise Locked(f"{folder} is in use: {_holder(_read(folder / LOCK_NAME))}")
+
+
 class SeedLock:
     """A context in which this process alone writes `folders`, which are made; `Locked` if it cannot be.
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import os
 import platform
 import subprocess
 from importlib.metadata import version
@@ -10,7 +11,7 @@ from pathlib import Path
 
 import torch
 
-from aihf_control.choices import PRECISIONS, choose
+from aihf_control.choices import DEVICES, PRECISIONS, InvalidChoice, choose
 
 _TRIM_THRESHOLD, _TOP_PAD, _MMAP_MAX = -1, -2, -4  # of glibc's malloc.h
 
@@ -34,10 +35,19 @@ def commit() -> str | None:
 
 
 def choose_device(name: str) -> torch.device:
-    """`auto` takes a GPU where there is one."""
-    if name == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    return torch.device(name)
+    """`auto` takes a GPU where there is one; `cuda` without one is an `InvalidChoice`."""
+    choose("DEVICE", name, DEVICES)
+    if name == "cpu" or (name == "auto" and not torch.cuda.is_available()):
+        return torch.device("cpu")
+    if not torch.cuda.is_available():
+        raise InvalidChoice("DEVICE=cuda: PyTorch sees no GPU on this machine: use DEVICE=cpu or auto")
+    return torch.device("cuda")
+
+
+def visible_gpus() -> list[str]:
+    """The GPUs that this process may use, as CUDA_VISIBLE_DEVICES names them."""
+    visible = os.environ.get("CUDA_VISIBLE_DEVICES")
+    return visible.split(",") if visible else [str(number) for number in range(torch.cuda.device_count())]
 
 
 def choose_precision(name: str, device: torch.device) -> str:
@@ -65,6 +75,15 @@ def processor() -> str:
         lines = []
     names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
     return names[0] if names else platform.processor() or platform.machine()
+
+
+def use_one_thread() -> None:
+    """Compute with one thread in this process, whatever OMP_NUM_THREADS says.
+
+    Sums are then made in the same order on any number of cores, and no thread spins for another that has
+    to wait for a busy neighbour; the cores are filled with processes.
+    """
+    torch.set_num_threads(1)
 
 
 def keep_freed_memory() -> None:

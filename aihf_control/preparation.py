@@ -13,6 +13,7 @@ from aihf_control import feedback as feedback_module
 from aihf_control.feedback import FeedbackConfig, Sources
 from aihf_control.files import make_folder, sha256, write_atomically
 from aihf_control.human_preferences import LabelledSegments, encode_labelled, hold_out, join, read_labelled
+from aihf_control.machine import use_one_thread
 from aihf_control.rollouts import Policy, roll_out
 from aihf_control.tasks import Task
 from aihf_control.types import Episode, Feedback, InvalidData, PreferencePairs
@@ -69,9 +70,10 @@ class FeedbackSource:
 
 
 def build_data(task: Task, folders: Folders, say: Say, *, tiers: Sequence[str] = datasets.TIERS) -> None:
-    """Roll the committed policies out into Minari datasets."""
+    """Roll the committed policies out into Minari datasets, the same on any number of cores."""
     folder = folders.policies(task)
     manifest, root = policies.read_manifest(task, folder), datasets.minari_root()
+    use_one_thread()
     known = manifest["references"]
     reference = datasets.Reference(known["random"], known["expert"], policies.EPISODES)
     for tier in tiers:
@@ -96,7 +98,11 @@ def build_data(task: Task, folders: Folders, say: Say, *, tiers: Sequence[str] =
 
 
 def make_feedback(task: Task, source: FeedbackSource, folders: Folders, say: Say) -> tuple[Feedback, Path]:
-    """The feedback that `source` describes: read if it was built before, else built and written."""
+    """The feedback that `source` describes: read if it was built before, else built and written.
+
+    It is the same, bit for bit, on any number of cores.
+    """
+    use_one_thread()
     file = source.preference_file
     labelled = _labelled(file, task) if file else None
     sources = _sources(task, source)

@@ -1,21 +1,38 @@
-"""How far a run is: a bar on a terminal, plain lines in a log."""
+"""How far a run is: a bar on a terminal, plain lines in a log, ticks for who listens."""
 
 from __future__ import annotations
 
 import sys
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 from types import TracebackType
 from typing import TextIO
 
 from tqdm import tqdm
+
+TICK_SECONDS = 0.5
+
+
+@dataclass(frozen=True)
+class Tick:
+    """How far a batch is: steps `done` of `total`, its last evaluation and its pace, both for people."""
+
+    done: int
+    total: int
+    result: str = ""
+    pace: str = ""
+
+
+Listener = Callable[[Tick], None]
 
 
 class Progress:
     """Counts the steps of a batch of `seeds` seeds up to `total`, from `start` on if it was resumed.
 
     A step is one of every seed. On a terminal `advance` moves a bar with the time left; elsewhere each
-    `report` writes one line. `clock` is in seconds.
+    `report` writes one line. `clock` is in seconds. `listener` is told of every report, and in between
+    every `TICK_SECONDS`.
     """
 
     def __init__(
@@ -27,10 +44,12 @@ class Progress:
         start: int = 0,
         stream: TextIO | None = None,
         clock: Callable[[], float] = time.monotonic,
+        listener: Listener | None = None,
     ) -> None:
         self.total, self.label, self.seeds, self.done = total, label, seeds, start
         self._stream = sys.stderr if stream is None else stream
         self._clock, self._start, self._began = clock, start, clock()
+        self._listener, self._told, self._result = listener, -TICK_SECONDS, ""
         self._bar: tqdm | None = None
         if self._stream.isatty():
             self._bar = tqdm(
@@ -50,16 +69,19 @@ class Progress:
         self.done += steps
         if self._bar is not None:
             self._bar.update(steps)
+        if self._listener is not None and self._clock() - self._told >= TICK_SECONDS:
+            self._tell()
 
     def report(self, return_mean: float, return_deviation: float | None = None) -> None:
         """Show an evaluation: the mean true return and, of several seeds, their standard deviation."""
         spread = "" if return_deviation is None else f" ± {return_deviation:,.0f}"
-        result = f"return {return_mean:,.0f}{spread}"
+        self._result = f"return {return_mean:,.0f}{spread}"
         if self._bar is not None:
-            self._bar.set_postfix_str(result)
+            self._bar.set_postfix_str(self._result)
         else:
             count = [f"{self.done:,}/{self.total:,} steps"] if self.total else []
-            self._line("  ".join([*count, result, *self._pace()]))
+            self._line("  ".join([*count, self._result, *self._pace()]))
+        self._tell()
 
     def note(self, text: str) -> None:
         """Write a line for people, above the bar if there is one."""
@@ -69,6 +91,11 @@ class Progress:
         """Leave the bar as it is and end its line."""
         if self._bar is not None:
             self._bar.close()
+
+    def _tell(self) -> None:
+        if self._listener is not None:
+            self._told = self._clock()
+            self._listener(Tick(self.done, self.total, self._result, "  ".join(self._pace())))
 
     def _line(self, text: str) -> None:
         line = f"{self.label}  {text}"

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 from aihf_control.comparison import Comparison
 from aihf_control.comparison_tables import bullets, table
-from aihf_control.records import Run, build, load_json
+from aihf_control.records import FeedbackRecord, Run, build, load_json
 from aihf_control.results import (
     ONE_ROW_METHODS,
     MethodResults,
@@ -19,6 +20,8 @@ from aihf_control.results import (
 from aihf_control.tables import duration
 
 UNKNOWN = "not recorded"
+REFERENCE = "figure5"
+"""The committed study with whose feedback that of every other study is compared."""
 
 
 @dataclass(frozen=True)
@@ -33,12 +36,20 @@ class CodeRecord:
 
 
 @dataclass(frozen=True)
+class SummaryRecord:
+    """The part of a study's `summary.json` that is compared with."""
+
+    feedback: FeedbackRecord
+
+
+@dataclass(frozen=True)
 class Origin:
     """The part of `config.json` that says where a run came from; older runs lack some of it."""
 
     command: str
     device: str | None
     threads: int | None
+    """Of older runs; newer ones have one thread, always."""
     commit: str | None
     versions: dict[str, str] | None
     code: CodeRecord | None
@@ -100,13 +111,25 @@ def _versions(runs: Sequence[Run]) -> list[str]:
     return [f"{count} run{'s' if count > 1 else ''}: {words}" for words, count in counts.items()]
 
 
-def _data(task: StudyResults) -> str:
+def unlike_reference(results: Path, task: str, sha256: str) -> str:
+    """Words for a task's feedback that is not bit for bit the reference study's; "" if it is, or if that
+    study is not in `results`. Raises `InvalidResults`."""
+    path = results / REFERENCE / task / "summary.json"
+    if not path.is_file():
+        return ""
+    theirs = build(path, SummaryRecord, load_json(path)).feedback.sha256
+    return "" if theirs == sha256 else f"not bit for bit that of the study {REFERENCE}, `{theirs[:12]}`"
+
+
+def _data(task: StudyResults, results: Path) -> str:
     feedback, references = task.feedback, task.references
+    words = unlike_reference(results, task.task, feedback.sha256)
+    unlike = f", {words}" if words else ""
     known = "no references recorded"
     if references is not None:
         known = f"references: random policy {references.random:.6g}, expert {references.expert:.6g}"
     return (
-        f"{task_title(task.task)}: feedback sha256 `{feedback.sha256}`; {feedback.demonstrations:,} "
+        f"{task_title(task.task)}: feedback sha256 `{feedback.sha256}`{unlike}; {feedback.demonstrations:,} "
         f"demonstration transitions of mean return {feedback.demonstrations_return:.6g}, {feedback.pairs:,} "
         f"pairs of {feedback.segment_length}-step segments; {known}; {task.evaluation_episodes} evaluation "
         "episodes a seed"
@@ -155,8 +178,11 @@ def _span(values: Sequence[int]) -> str:
     return f"{low:,}" if low == high else f"{low:,} to {high:,}"
 
 
-def provenance(comparison: Comparison) -> str:
-    """`PROVENANCE.md`: all of it read from the runs' own `config.json` and `status.json`."""
+def provenance(comparison: Comparison, results: Path) -> str:
+    """`PROVENANCE.md`: all of it read from the runs' own `config.json` and `status.json`.
+
+    `results` is the folder of all studies' reports, where the reference study is if it is there.
+    """
     pairs = [(task, results) for task in comparison.tasks for results in task.methods]
     runs = [run for _, results in pairs for run in results.runs]
     header = ("Task", "Method", "Seeds", "Steps", "Device", "Wall time of the batch", "Commit", "Command")
@@ -175,7 +201,7 @@ def provenance(comparison: Comparison) -> str:
         "their commit. One that ends in `-dirty` had changes beside it.",
         table(header, rows),
         "## Data",
-        bullets([_data(task) for task in comparison.tasks]),
+        bullets([_data(task, results) for task in comparison.tasks]),
         "## Versions",
         bullets(_versions(runs)),
     ]

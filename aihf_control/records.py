@@ -49,7 +49,7 @@ class SettingsRecord:
 
 @dataclass(frozen=True)
 class Move:
-    """After `step` a run went on elsewhere: device and threads before and after."""
+    """After `step` a run went on elsewhere: the device before and after, of older runs with its threads."""
 
     step: int
     before: str

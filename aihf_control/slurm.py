@@ -1,7 +1,7 @@
 """A sweep's jobs as one Slurm array, through submitit.
 
 submitit writes the batch script and runs `BenchJob` in it. What becomes of a job is decided here, by the
-exit status of `aihf bench`, because submitit takes every signal to a short job for its timeout, ignores
+exit status of `aihf job`, because submitit takes every signal to a short job for its timeout, ignores
 SIGTERM, and gives up after a number of timeouts. So a job answers signals by itself, and the last line of
 the batch script, `python -m aihf_control.slurm FOLDER INDEX STATUS`, requeues it.
 """
@@ -22,6 +22,7 @@ from pathlib import Path
 from types import FrameType
 
 from aihf_control.choices import InvalidChoice
+from aihf_control.cores import ONE_THREAD
 from aihf_control.signals import PREEMPTING, REQUEUE_ME
 from aihf_control.submissions import SLURM, conclude, read_submission
 
@@ -102,7 +103,7 @@ def submit(folder: Path, name: str, jobs: Sequence[BenchJob], resources: Resourc
         executor = SlurmExecutor(folder / SLURM)
         executor.update_parameters(
             **resources.parameters(name),
-            setup=[f"export OMP_NUM_THREADS={resources.cpus}"],
+            setup=[f"export {name}={value}" for name, value in ONE_THREAD.items()],
             # the status of the line before is the job's, or tells how it was killed
             teardown=[f'{shlex.join(after)} "${{SLURM_ARRAY_TASK_ID:-0}}" $?'],
         )

@@ -1,4 +1,4 @@
-"""What a sweep writes beside the runs: its plan, its jobs' logs, and how often each of them died.
+"""What a bench or a sweep writes beside the runs: its plan, its jobs' logs, and how often each of them died.
 
 A submission has a folder of its own, `results/runs/<study>/sweeps/<time>-<token>/`; `plan.json` in it is
 written by who submits, `<group>.json` by that group's job alone. So no two processes write one file.
@@ -26,7 +26,7 @@ LOG_END = 10_000  # bytes of a log that are looked at
 
 @dataclass(frozen=True)
 class Submission:
-    """`plan.json`: what one `aihf sweep` handed to `cluster`; `jobs` are the groups' ids there, if any."""
+    """`plan.json`: what one command handed to `cluster`; `jobs` are the groups' ids there, if any."""
 
     study: str
     command: str

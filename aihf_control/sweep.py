@@ -1,4 +1,4 @@
-"""A study cut into jobs for a cluster: one for each task, method and group of seeds."""
+"""A study cut into jobs: one for each task, method and group of seeds."""
 
 from __future__ import annotations
 
@@ -8,6 +8,9 @@ from pathlib import Path
 
 from aihf_control.results import seed_list
 from aihf_control.runs import RunPaths, find_batches, read_status
+
+SEEDS_PER_JOB = 10
+"""The most seeds of a job, whatever the machine: a batch is part of what a run's numbers depend on."""
 
 
 @dataclass(frozen=True)
@@ -49,10 +52,10 @@ def plan(
     return tuple(sorted(groups, key=lambda group: min(group.seeds)))
 
 
-def bench_arguments(group: Group, entry: str, study: str, others: Sequence[str]) -> list[str]:
-    """What a job gives to `aihf`: `aihf bench` of its group alone, without the report.
+def job_arguments(group: Group, entry: str, study: str, others: Sequence[str]) -> list[str]:
+    """What `aihf` is given for a group's job.
 
     `entry` is the method as METHODS names it; `others` are the options that all jobs share.
     """
     axes = ["--task", group.task, "--methods", entry, "--seeds", seed_range(group.seeds), "--study", study]
-    return ["bench", *axes, "--no-report", *others]
+    return ["job", *axes, *others]

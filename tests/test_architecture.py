@@ -12,7 +12,7 @@ PACKAGE = Path(__file__).parents[1] / "aihf_control"
 FILES = sorted(PACKAGE.rglob("*.py"))
 
 LAYERS = (
-    ["types", "tasks", "simulation", "choices", "statistics", "files", "processes", "signals"],
+    ["types", "tasks", "simulation", "choices", "statistics", "files", "processes", "signals", "cores"],
     [
         "environment_steps",
         "environment_server",
@@ -73,6 +73,8 @@ LAYERS = (
         "checkpoints",
         "locks",
         "progress",
+        "job_line",
+        "job_display",
         "batch",
         "events",
         "preparation",
@@ -84,7 +86,7 @@ LAYERS = (
         "local_jobs",
         "slurm",
     ],
-    ["commands", "cluster_commands", "cli", "__main__"],
+    ["study_commands", "bench", "commands", "cluster_commands", "cli", "__main__"],
 )
 """From the bottom; a module may import from its own layer and from those below it."""
 
@@ -92,6 +94,7 @@ NO_TORCH = [
     "types",
     "tasks",
     "choices",
+    "cores",
     "environment_steps",
     "environment_server",
     "environment_workers",

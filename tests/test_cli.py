@@ -3,8 +3,11 @@
 from pathlib import Path
 
 import pytest
+import torch
 
-from aihf_control.cli import Bench, DataTrain, main, parse
+from aihf_control.bench import Bench
+from aihf_control.cli import main, parse
+from aihf_control.commands import DataTrain
 from aihf_control.presets import PRESETS
 
 
@@ -39,6 +42,11 @@ def test_two_word_commands() -> None:
         (["bench", "--task", "hopper", "--methods", "aihf,rlfh"], "did you mean rlhf?"),
         (["bench", "--task", "hopper", "--seeds", "3-1"], "its end is below its start"),
         (["bench", "--task", "hopper", "--device", "gpu"], "Valid: auto, cpu, cuda"),
+        (["bench", "--task", "hopper", "--precision", "bf16"], "Valid: auto, float32, bfloat16"),
+        (["bench", "--task", "hopper", "--jobs", "0"], "JOBS=0 is not a whole number from 1 up"),
+        (["sweep", "--task", "hopper", "--dry-run", "--precision", "bf16"], "Valid: auto, float32, bfloat16"),
+        (["sweep", "--task", "hopper", "--cpus", "2"], "CPUS is of CLUSTER=slurm"),
+        (["sweep", "--task", "hopper", "--cluster", "slurm", "--jobs", "2"], "JOBS is of CLUSTER=local"),
         (["bench", "--task", "walker2d"], "aihf data train --task walker2d"),
         (["data", "train", "--task", "hopper", "--seeds", "0-1"], "seeds from 1000 up"),
         (["bench", "--task", "hopper", "--study", "../x"], "STUDY=../x"),
@@ -56,4 +64,16 @@ def test_errors_are_one_line_and_write_nothing(
     printed = capsys.readouterr()
     assert line in printed.err
     assert printed.err.count("\n") == 1
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
+@pytest.mark.parametrize("command", ["bench", "sweep", "job"])
+def test_a_gpu_that_is_not_there_is_one_line(
+    command: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main([command, "--task", "hopper", "--device", "cuda", "--root", str(tmp_path)]) == 2
+    assert capsys.readouterr().err == (
+        "aihf: DEVICE=cuda: PyTorch sees no GPU on this machine: use DEVICE=cpu or auto\n"
+    )
     assert list(tmp_path.iterdir()) == []

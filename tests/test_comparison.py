@@ -358,7 +358,7 @@ def test_provenance(tmp_path: Path) -> None:
     write_run(tmp_path / "s", "hopper", "aihf", 0, [0, 1, 2], batch=[0, 1], **recorded)
     write_run(tmp_path / "s", "hopper", "aihf", 1, [0, 1], batch=[0, 1], failed_at=10, **recorded)
     write_run(tmp_path / "s", "hopper", "mine", 0, [0, 1, 2], code=code, command="make other")
-    said = provenance(read_comparison(tmp_path / "s", "s"))
+    said = provenance(read_comparison(tmp_path / "s", "s"), tmp_path)
     for part in (
         "3 runs (1 failed) on Hopper-v5: 1 to 2 seeds a method, 20 steps a run, 2 min 0 s of wall time",
         "| Hopper-v5 | AIHF | 0–1 (failed: 1) | 20 | NVIDIA H200, 16 threads, bfloat16 | 1 min 0 s "

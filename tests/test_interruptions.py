@@ -8,7 +8,6 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-import torch
 from test_locks import dead
 from toy_bench import SECONDS, SEEDS, aihf, ended, leftovers, numbers, small_study, start, train
 
@@ -19,20 +18,20 @@ from aihf_control.preparation import Folders
 
 METHOD = Path("results/runs/bench/hopper/aihf")
 ROUNDS = 3
-BENCH = ["bench", "--task", "hopper", "--precision", "float32", "--environments", "serial", "--no-report"]
+JOB = ["job", "--task", "hopper", "--precision", "float32", "--environments", "serial"]
 
 
 @pytest.fixture(scope="module")
 def whole(tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
     """The numbers of an uninterrupted run."""
     root = tmp_path_factory.mktemp("whole")
-    assert bench(root, root / "log")[0] == 0
+    assert job(root, root / "log")[0] == 0
     return numbers(root)
 
 
-def bench(root: Path, log: Path) -> tuple[int, str]:
+def job(root: Path, log: Path) -> tuple[int, str]:
     """The same command as ever, in a process of its own: its exit status and all that it said."""
-    status = ended(start(lambda: aihf([*BENCH, "--root", str(root)], rounds=ROUNDS), log))
+    status = ended(start(lambda: aihf([*JOB, "--root", str(root)], rounds=ROUNDS), log))
     return status, log.read_text()
 
 
@@ -61,7 +60,6 @@ def test_a_full_disk_is_named_and_costs_a_round_at_most(
         (small_disk / "filler").write_bytes(bytes(free.f_bavail * free.f_bsize - 20_000))
 
     def starve() -> int:
-        torch.set_num_threads(1)  # as `aihf` here
         train(small_disk, small_study(rounds=ROUNDS), lambda run, step: fill(step) if step == 4 else None)
         return 0
 
@@ -71,10 +69,10 @@ def test_a_full_disk_is_named_and_costs_a_round_at_most(
     assert str(small_disk / METHOD) in told and "No space left on device: free some space" in told
     loaded = Checkpoint(small_disk / METHOD / "checkpoint_0-1").load_latest()
     assert loaded is not None and loaded.round == 1
-    status, said = bench(small_disk, log)  # there is still no space: the same answer, by exit status too
+    status, said = job(small_disk, log)  # there is still no space: the same answer, by exit status too
     assert status == 2 and "No space left on device: free some space" in said.splitlines()[-1]
     (small_disk / "filler").unlink()
-    assert bench(small_disk, log)[0] == 0
+    assert job(small_disk, log)[0] == 0
     assert numbers(small_disk) == whole and leftovers(small_disk) == []
 
 
@@ -82,11 +80,11 @@ def test_a_read_only_disk_is_named_and_the_next_call_works(
     small_disk: Path, tmp_path: Path, whole: dict[str, bytes]
 ) -> None:
     remount(small_disk, "ro")
-    status, said = bench(small_disk, tmp_path / "log")
+    status, said = job(small_disk, tmp_path / "log")
     assert status == 2 and f"{small_disk / 'results'}" in said and "Read-only file system" in said
     assert "Traceback" not in said
     remount(small_disk, "rw")
-    assert bench(small_disk, tmp_path / "log")[0] == 0
+    assert job(small_disk, tmp_path / "log")[0] == 0
     assert numbers(small_disk) == whole
 
 
@@ -102,7 +100,7 @@ def test_after_ctrl_c_the_same_command_goes_on(tmp_path: Path, whole: dict[str, 
 
     def interruptible() -> int:
         signal.signal(signal.SIGINT, signal.default_int_handler)  # ignored where the tests run as `… &`
-        return aihf([*BENCH, "--root", str(root)], rounds=ROUNDS)
+        return aihf([*JOB, "--root", str(root)], rounds=ROUNDS)
 
     pid = start(interruptible, log)
     wait_for((root / METHOD / "seed_0" / "status.json").exists)
@@ -110,7 +108,7 @@ def test_after_ctrl_c_the_same_command_goes_on(tmp_path: Path, whole: dict[str, 
     assert ended(pid) == 130
     assert log.read_text().endswith("aihf: interrupted: the same command goes on from the last round\n")
     assert not list(root.rglob("lock.json"))
-    assert bench(root, log)[0] == 0
+    assert job(root, log)[0] == 0
     assert numbers(root) == whole and leftovers(root) == []
 
 
@@ -127,7 +125,7 @@ def test_a_queue_of_old_locks_and_half_written_files_is_no_obstacle(
             os.utime(claim, (0, 0))
             (folder / f"{TEMPORARY_PREFIX}{dead()}-{number:08x}").write_text("step,re")
         (folder / "lock.json").write_bytes(old)
-    assert bench(tmp_path, tmp_path / "log")[0] == 0
+    assert job(tmp_path, tmp_path / "log")[0] == 0
     assert numbers(tmp_path) == whole and leftovers(tmp_path) == []
 
 
@@ -137,5 +135,5 @@ def test_results_are_the_checkouts_whatever_folder_one_is_in(
     checkout = Path(__file__).resolve().parents[1]
     monkeypatch.chdir(tmp_path)
     assert Folders.default_root() == checkout
-    assert bench(Path("elsewhere"), tmp_path / "log")[0] == 0  # and a given one is seen from there
+    assert job(Path("elsewhere"), tmp_path / "log")[0] == 0  # and a given one is seen from there
     assert numbers(tmp_path / "elsewhere") == whole

@@ -125,6 +125,8 @@ WRONG_VALUES: list[tuple[list[str], list[str]]] = [
     (["bench", "STEPS=0"], ["STEPS=0", "above 0"]),
     (["bench", "DEMO_MIX=1.5"], ["DEMO_MIX=1.5", "from 0 to 1"]),
     (["bench", "LABEL_ERROR=some"], ["LABEL_ERROR=some", "from 0 to 1"]),
+    (["bench", "JOBS=0"], ["JOBS=0", "whole number from 1 up"]),
+    (["sweep", "JOBS=two"], ["JOBS=two", "whole number from 1 up"]),
     (["bench", "TENSORBOARD=yes"], ["TENSORBOARD=yes", "neither 0 nor 1"]),
     (["bench", "SEED=3"], ["SEED is not a variable", "SEEDS"]),
     (["bench", "PYTHON=/no/such/python"], ["/no/such/python was not found"]),
@@ -175,12 +177,14 @@ def test_bench_sets_up_once_and_hands_on_what_was_set(checkout: Checkout) -> Non
     assert re.fullmatch(r"python -m pip install .*-c constraints\.txt -e \.\[dev\]", install)
     assert bench == "aihf bench --task hopper --seeds 0-2"
 
-    values = "METHODS=aihf,bc STEPS=10 PRESET=smoke DEVICE=cpu DEMO_MIX=0.25 DEMO_NOISE=0.1 LABEL_ERROR=0.2"
+    values = (
+        "METHODS=aihf,bc STEPS=10 PRESET=smoke DEVICE=cpu DEMO_MIX=0.25 DEMO_NOISE=0.1 LABEL_ERROR=0.2 JOBS=3"
+    )
     second = checkout.make("bench", *values.split())
     assert (second.returncode, second.stdout, second.stderr) == (0, "", "")
     assert checkout.calls() == [
         "aihf bench --task hopper --preset smoke --methods aihf,bc --steps 10 --device cpu"
-        " --feedback.demo-mix 0.25 --feedback.demo-noise 0.1 --feedback.teacher.mistake 0.2"
+        " --feedback.demo-mix 0.25 --feedback.demo-noise 0.1 --feedback.teacher.mistake 0.2 --jobs 3"
     ]
 
 

@@ -1,5 +1,6 @@
 """Cutting a study into jobs, remembering how they ended, estimating them, and saying how far they are."""
 
+import io
 import json
 import os
 import signal
@@ -15,6 +16,7 @@ from aihf_control import monitor
 from aihf_control.choices import InvalidChoice, parse_minutes, parse_seeds
 from aihf_control.cluster_commands import shared_options
 from aihf_control.estimate import Pace, estimate, paces
+from aihf_control.job_display import JobDisplay
 from aihf_control.local_jobs import LocalJobs
 from aihf_control.locks import SeedLock
 from aihf_control.records import InvalidResults
@@ -32,7 +34,7 @@ from aihf_control.submissions import (
     verdict,
     write_submission,
 )
-from aihf_control.sweep import Group, bench_arguments, plan, seed_range
+from aihf_control.sweep import Group, job_arguments, plan, seed_range
 
 STUDY = "grid"
 
@@ -76,15 +78,25 @@ def test_seeds_are_written_as_they_are_read(seeds: tuple[int, ...]) -> None:
     assert parse_seeds(seed_range(seeds)) == seeds
 
 
-def test_a_job_is_bench_of_its_group(tmp_path: Path) -> None:
+def test_a_job_is_of_its_group_with_the_options_that_all_share() -> None:
     group = Group("hopper", "mine", (0, 1, 2))
     options = ["--task", "all", "--seeds=0-9", "--preset", "smoke", "--cluster", "slurm", "--gpus", "1"]
-    options += ["--methods", "aihf,mine=m.py:Mine", "--time", "20", "--force-new", "--settings.steps", "7"]
+    options += [
+        "--methods",
+        "aihf,mine=m.py:Mine",
+        "--time",
+        "20",
+        "--force-new",
+        "--jobs",
+        "3",
+        "--settings.steps",
+        "7",
+    ]
     shared = shared_options(options)
     assert shared == ("--preset", "smoke", "--settings.steps", "7")
-    arguments = bench_arguments(group, "mine=m.py:Mine", STUDY, shared)
+    arguments = job_arguments(group, "mine=m.py:Mine", STUDY, shared)
     assert " ".join(arguments) == (
-        "bench --task hopper --methods mine=m.py:Mine --seeds 0-2 --study grid --no-report "
+        "job --task hopper --methods mine=m.py:Mine --seeds 0-2 --study grid "
         "--preset smoke --settings.steps 7"
     )
 
@@ -220,8 +232,9 @@ def jobs_here(folder: Path, programs: dict[str, str], places: int) -> tuple[Loca
     """Jobs whose command is a small Python program by the method's name; what they said."""
     said: list[str] = []
     place = {"FOLDER": str(folder)}
+    display = JobDisplay(said.append, io.StringIO())
     here = LocalJobs(
-        folder, lambda group: [sys.executable, "-c", programs[group.method]], [place] * places, said.append
+        folder, lambda group: [sys.executable, "-c", programs[group.method]], [place] * places, display
     )
     return here, said
 

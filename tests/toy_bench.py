@@ -1,7 +1,7 @@
 """`aihf bench` with the toy task in hopper's place: `python toy_bench.py bench --task hopper …`.
 
-Its methods take a few tenths of a second. `start` runs a piece of work in a copy of this process, which
-can be killed, starved or told to stop without importing everything anew.
+Its methods take a few tenths of a second, its jobs some seconds to start. `start` runs a piece of work
+in a copy of this process, which can be killed, starved or told to stop without importing everything anew.
 """
 
 import os
@@ -17,7 +17,7 @@ from typing import Any
 import torch
 import toy
 
-from aihf_control import cli, commands
+from aihf_control import bench, cli, study_commands
 from aihf_control.batch import Observer
 from aihf_control.experiment import Study, run_study
 from aihf_control.files import TEMPORARY_PREFIX
@@ -60,13 +60,14 @@ def train(root: Path, study: Study, observer: Observer | None = None) -> None:
 
 
 def aihf(arguments: list[str], rounds: int = 30) -> int:
-    """The command line, for the rest of this process with the toy as its hopper."""
-    torch.set_num_threads(1)
+    """The command line, for the rest of this process and in its jobs with the toy as its hopper."""
     TASKS["hopper"] = TASK
     PRESETS["quick"] = Preset("bench", ("aihf",), SEEDS, settings(rounds))
-    known = {"_need_policies": lambda *_: None, "make_feedback": lambda *_: (toy.feedback(), "the toy's")}
+    known = {"need_policies": lambda *_: None, "make_feedback": lambda *_: (toy.feedback(), "the toy's")}
     for name, stand_in in known.items():
-        setattr(commands, name, stand_in)
+        setattr(study_commands, name, stand_in)
+    bench.AIHF = (sys.executable, __file__)
+    os.environ["TOY_ROUNDS"] = str(rounds)
     return cli.main(arguments)
 
 
@@ -144,4 +145,4 @@ def leftovers(root: Path) -> list[Path]:
 
 
 if __name__ == "__main__":
-    sys.exit(aihf(sys.argv[1:]))
+    sys.exit(aihf(sys.argv[1:], int(os.environ.get("TOY_ROUNDS", "30"))))

@@ -25,8 +25,6 @@ def study(methods: tuple[str, ...], seeds: tuple[int, ...] = SEEDS) -> Study:
 
 
 def main(root: str, methods: str, kill_at: str = "") -> None:
-    torch.set_num_threads(1)
-
     def observe(run: BatchRun, step: int) -> None:
         if kill_at and step == int(kill_at):
             threading.Timer(0.1, os.kill, (os.getpid(), signal.SIGKILL)).start()
