@@ -100,7 +100,7 @@ ifneq ($(filter bench sweep data speed,$(MAKECMDGOALS)),)
     $(error PYTHON=$(PYTHON) was not found: install Python 3.11 or newer, or name it with PYTHON=)
   endif
   # by the environment's own Python once there is one: it sees the methods of other packages
-  WRONG := $(shell $(if $(HERE),.venv/bin/python,$(call quoted,$(PYTHON))) -B -m aihf_control.choices \
+  WRONG := $(shell $(if $(HERE),.venv/bin/python,$(call quoted,$(PYTHON))) -B -m aihf_control.cli.values \
     $(foreach v,$(BENCH_VARIABLES) $(SWEEP_VARIABLES),$(call quoted,$v=$($v))) 2>&1)
   $(if $(WRONG),$(error $(WRONG)))
   $(foreach v,TENSORBOARD FORCE_NEW OTHER_DEVICE DRY_RUN,$(if $(filter-out 0 1,$($v)),$(error $v=$($v) is neither 0 nor 1)))

@@ -2,7 +2,7 @@
 
 import sys
 
-from aihf_control.cli import main
+from aihf_control.cli.main import main
 
 if __name__ == "__main__":
     sys.exit(main())

@@ -16,7 +16,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.stats import trim_mean
 
-from aihf_control.types import Floats, Integers, InvalidData, require_finite, require_shape
+from aihf_control.arrays import Floats, Integers, require_finite, require_shape
+from aihf_control.errors import InvalidData
 
 Statistic = Callable[[Floats], Floats]
 

@@ -20,12 +20,12 @@ import pandas as pd
 import tyro
 from matplotlib.figure import Figure
 
-from aihf_control.figures import render
-from aihf_control.files import make_folder, write_atomically
-from aihf_control.records import InvalidResults, load_json, read_progress_table
-from aihf_control.results import seed_list, task_title
+from aihf_control.envs.tasks import TASKS, task_title
+from aihf_control.report.style import render
+from aihf_control.runs.files import make_folder, write_atomically
+from aihf_control.runs.records import InvalidResults, load_json, read_progress_table
 from aihf_control.statistics import CONFIDENCE, RANGE_BELOW_SEEDS, seed_interval
-from aihf_control.tasks import TASKS
+from aihf_control.words import seed_list
 
 RESULTS = Path(__file__).parents[1] / "results" / "learner"
 COLUMNS = ("task", "critic", "seeds", "steps", "return_iqm", "return_low", "return_high",
@@ -158,8 +158,8 @@ def markdown(rows: pd.DataFrame, curves: list[Curves]) -> str:
         "# The oracle under several learners",
         "",
         f"Return in the standard environment, IQM over seeds with its {CONFIDENCE:.0%} bootstrap interval "
-        f"(under {RANGE_BELOW_SEEDS} seeds: all of their range). Seconds a seed-step are of the runs themselves, "
-        "which shared a machine with other work; fair ratios are in `results/speed/`.",
+        f"(under {RANGE_BELOW_SEEDS} seeds: all of their range). Seconds a seed-step are of the runs "
+        "themselves, which shared a machine with other work; fair ratios are in `results/speed/`.",
         "",
         "| Task | Critic | Seeds | Steps | Return | s a seed-step |",
         "|---|---|---|---|---|---|",
@@ -174,7 +174,8 @@ def markdown(rows: pd.DataFrame, curves: list[Curves]) -> str:
         sac = each.facts["sac"]
         lines.append(
             f"- {task_title(each.task)}, {each.critic}: `{each.facts['command']}` at commit "
-            f"{each.facts['commit']}, {sac['precision']}, {each.facts['device']}, seeds {seed_list(each.seeds)}"
+            f"{each.facts['commit']}, {sac['precision']}, {each.facts['device']}, "
+            f"seeds {seed_list(each.seeds)}"
         )
     return "\n".join(lines) + "\n"
 
@@ -192,9 +193,7 @@ def draw(curves: list[Curves]) -> Figure:
             interval, thousands = seed_interval(each.returns, np.random.default_rng(0)), each.steps / 1000
             label = f"{each.critic} ({len(each.seeds)} seeds)"
             axes.plot(thousands, interval.estimate, color=colour, label=label, linewidth=2)
-            axes.fill_between(
-                thousands, interval.low, interval.high, color=colour, alpha=0.15, linewidth=0
-            )
+            axes.fill_between(thousands, interval.low, interval.high, color=colour, alpha=0.15, linewidth=0)
             axes.plot(thousands, each.returns.T, color=colour, linewidth=0.4, alpha=0.5)
         axes.set_title(task_title(task), loc="left", fontsize=10)
         axes.set_xlabel("SAC steps, thousands")

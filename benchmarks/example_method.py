@@ -4,8 +4,8 @@ from dataclasses import replace
 
 import torch
 
-from aihf_control.methods import Context, Exploration, Metrics, SACMethod, SeedStreams
-from aihf_control.reward import penalties
+from aihf_control import Context, Exploration, Metrics, SACMethod, SeedStreams
+from aihf_control.learn.reward import penalties
 
 UPDATES, BATCH = 200, 256  # of the reward, after every round
 

@@ -11,10 +11,10 @@ import argparse
 import sys
 from pathlib import Path
 
-from aihf_control.comparison_report import write_comparison
-from aihf_control.records import InvalidResults
-from aihf_control.report import write_report
-from aihf_control.results import NoResults, recorded_methods
+from aihf_control.report.results import NoResults, recorded_methods
+from aihf_control.report.write import write_report
+from aihf_control.report.write_comparison import write_comparison
+from aihf_control.runs.records import InvalidResults
 
 RESULTS = Path(__file__).parents[1] / "results"
 

@@ -22,12 +22,13 @@ from pathlib import Path
 import torch
 import tyro
 
-from aihf_control.choices import DEVICES, InvalidChoice, choose
-from aihf_control.environments import choose_backend
-from aihf_control.figures import render
-from aihf_control.files import make_folder, write_atomically
-from aihf_control.machine import choose_device, choose_precision, describe_device, processor, versions
-from aihf_control.tasks import TASKS
+from aihf_control.envs.backends import choose_backend
+from aihf_control.envs.tasks import TASKS
+from aihf_control.errors import InvalidChoice, choose
+from aihf_control.hardware import DEVICES
+from aihf_control.report.style import render
+from aihf_control.runs.files import make_folder, write_atomically
+from aihf_control.study.machine import choose_device, choose_precision, describe_device, processor, versions
 from benchmarks.speed_contestants import Failed, Spec
 from benchmarks.speed_match import Match
 from benchmarks.speed_plot import draw

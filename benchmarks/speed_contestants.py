@@ -16,11 +16,11 @@ import gymnasium as gym
 import numpy as np
 import torch
 
-from aihf_control.alignment import Aligner, Exploration
-from aihf_control.machine import keep_freed_memory
-from aihf_control.sac import ARITHMETIC, SACConfig
-from aihf_control.tasks import TASKS, Task
-from aihf_control.updates import UPDATES_PER_DRAW
+from aihf_control.envs.tasks import TASKS, Task
+from aihf_control.learn.sac import ARITHMETIC, SACConfig
+from aihf_control.learn.sac_loop import Aligner, Exploration
+from aihf_control.learn.sac_updates import UPDATES_PER_DRAW
+from aihf_control.study.machine import keep_freed_memory
 
 REPLAY_STEPS = 20_000  # room in every replay memory: an update's cost does not depend on it
 IMPORTED_FIRST = ("stable_baselines3", "tyro", "benchmarks.speed_match", "benchmarks.speed_plot")

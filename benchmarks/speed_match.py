@@ -9,8 +9,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from aihf_control.sac import ARITHMETIC
-from aihf_control.tasks import Task
+from aihf_control.envs.tasks import Task
+from aihf_control.learn.sac import ARITHMETIC
 from benchmarks.speed_contestants import Contestant, Failed, Spec
 from benchmarks.speed_report import (
     ENVIRONMENTS,

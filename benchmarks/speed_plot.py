@@ -12,8 +12,8 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, FuncFormatter, NullFormatter, NullLocator
 
-from aihf_control.figures import STYLE, spread
-from aihf_control.tasks import TASKS
+from aihf_control.envs.tasks import TASKS
+from aihf_control.report.style import STYLE, spread
 from benchmarks.speed_report import (
     ENVIRONMENTS,
     LIMIT,

@@ -5,9 +5,9 @@ import pytest
 import torch
 from torch import Tensor
 
-from aihf_control.agent_steps import AgentSteps
-from aihf_control.evaluation import Rollouts
-from aihf_control.replay import Batch
+from aihf_control.learn.agent_steps import AgentSteps
+from aihf_control.learn.replay import Batch
+from aihf_control.learn.rollouts import Rollouts
 
 DISCOUNT = 0.5
 LENGTHS = ((3, 1, 2), (1, 1, 4))  # of the episodes of two seeds

@@ -11,11 +11,11 @@ import pytest
 import torch
 from torch import Tensor
 
-from aihf_control.alignment import Aligner, Exploration
-from aihf_control.randomness import derive
-from aihf_control.replay import Batch
-from aihf_control.sac import Metrics, SACConfig
-from aihf_control.tasks import TASKS, Task, make_env
+from aihf_control.envs.tasks import TASKS, Task, make_env
+from aihf_control.learn.randomness import derive
+from aihf_control.learn.replay import Batch
+from aihf_control.learn.sac import Metrics, SACConfig
+from aihf_control.learn.sac_loop import Aligner, Exploration
 
 HOPPER = TASKS["hopper"]
 SEEDS = (3, 8)

@@ -1,126 +1,40 @@
 """The house rules that a program can check: which way imports point, and what may never be called."""
 
 import ast
+import inspect
 import re
+import sys
 import tomllib
 from collections.abc import Iterator
+from dataclasses import fields
+from importlib import import_module
 from pathlib import Path
 
 import pytest
 
+from aihf_control.methods.settings import Settings
+from aihf_control.methods.table import METHODS
+
 PACKAGE = Path(__file__).parents[1] / "aihf_control"
 FILES = sorted(PACKAGE.rglob("*.py"))
 
-LAYERS = (
-    ["types", "tasks", "simulation", "choices", "statistics", "files", "processes", "signals", "cores"],
-    [
-        "environment_steps",
-        "environment_server",
-        "environment_workers",
-        "fast_environments",
-        "environments",
-        "randomness",
-        "seed_mlp",
-        "batch_norm",
-        "networks",
-        "optimisers",
-        "graphs",
-    ],
-    [
-        "replay",
-        "sac",
-        "samples",
-        "reward",
-        "cloning",
-        "updates",
-        "alignment",
-        "evaluation",
-        "agent_steps",
-        "diagnostics",
-        "probe",
-        "datasets",
-        "preferences",
-        "human_preferences",
-        "feedback",
-        "feedback_format",
-        "rollouts",
-        "sb3",
-        "policies",
-        "machine",
-        "results",
-        "records",
-        "figures",
-        "tables",
-        "report",
-        "curves",
-        "layout",
-        "panels",
-        "profiles",
-        "reward_panels",
-        "comparison",
-        "comparison_tables",
-        "comparison_report",
-        "findings",
-        "latex",
-        "provenance",
-        "appendix",
-    ],
-    ["methods"],
-    [
-        "presets",
-        "plugins",
-        "runs",
-        "checkpoints",
-        "locks",
-        "progress",
-        "job_line",
-        "job_display",
-        "batch",
-        "events",
-        "preparation",
-        "experiment",
-        "sweep",
-        "submissions",
-        "monitor",
-        "estimate",
-        "local_jobs",
-        "slurm",
-    ],
-    ["study_commands", "bench", "commands", "cluster_commands", "cli", "__main__"],
-)
-"""From the bottom; a module may import from its own layer and from those below it."""
+FLOORS = (
+    {"errors", "words", "hardware", "runs"}, {"arrays"}, {"statistics", "envs"}, {"data"}, {"learn"},
+    {"methods"}, {"study", "cluster", "report"}, {"cli"}, {"__main__"},
+)  # fmt: skip
+"""From the ground up: a folder, or a file beside them, imports from itself and from floors below its own."""
 
-NO_TORCH = [
-    "types",
-    "tasks",
-    "choices",
-    "cores",
-    "environment_steps",
-    "environment_server",
-    "environment_workers",
-    "fast_environments",
-    "environments",
-    "statistics",
-    "files",
-    "results",
-    "records",
-    "figures",
-    "tables",
-    "report",
-    "curves",
-    "layout",
-    "panels",
-    "profiles",
-    "reward_panels",
-    "comparison",
-    "comparison_tables",
-    "comparison_report",
-    "findings",
-    "latex",
-    "provenance",
-    "appendix",
-]
-"""`make figure5` and the check of a wrong ENV= work where torch is not installed."""
+DOORS = {"words": {"errors"}, "hardware": {"errors"}, "runs": {"errors", "words"}}
+"""What of its own floor the ground floor may use."""
+
+TABLE_ONLY = {"cluster", "report"}
+"""Of `methods` these see the table alone."""
+
+TORCH = {"learn", "methods", "study", "cli"}
+"""Where torch may be imported, but for `methods/table.py`: reports and worker processes start without it."""
+
+STANDARD_LIBRARY = ("errors.py", "hardware.py", "envs/tasks.py", "methods/table.py", "cli/values.py")
+"""`make` checks what a user typed with these before anything is installed."""
 
 
 def imported(path: Path) -> Iterator[str]:
@@ -132,35 +46,82 @@ def imported(path: Path) -> Iterator[str]:
             yield from (f"{node.module}.{alias.name}" for alias in node.names)
 
 
-def module(path: Path) -> str:
+def folder(path: Path) -> str:
     return path.relative_to(PACKAGE).parts[0].removesuffix(".py")
 
 
 def own_imports(path: Path) -> set[str]:
-    names = {name.split(".")[1] for name in imported(path) if name.startswith("aihf_control.")}
-    return {name for name in names if (PACKAGE / name).is_dir() or (PACKAGE / f"{name}.py").is_file()}
+    """Modules of this package, as `envs.tasks` or `errors`."""
+    names = {
+        name.removeprefix("aihf_control.") for name in imported(path) if name.startswith("aihf_control.")
+    }
+    return {name for name in names if (PACKAGE / f"{name.replace('.', '/')}.py").is_file()}
 
 
-def layer(name: str) -> int:
-    return next(number for number, names in enumerate(LAYERS) if name in names)
+def forbidden(path: Path) -> Iterator[str]:
+    """Each import of a file that the house rule does not allow."""
+    here = folder(path)
+    below = set().union(*FLOORS[: next(n for n, floor in enumerate(FLOORS) if here in floor)])
+    for name in own_imports(path):
+        there = name.split(".")[0]
+        if there not in below | {here} | DOORS.get(here, set()):
+            yield name
+        if here in TABLE_ONLY and there == "methods" and name != "methods.table":
+            yield name
+    for name in imported(path):
+        outside = name.split(".")[0]
+        if outside == "torch" and (here not in TORCH or path.name == "table.py"):
+            yield name
+        if outside in ("benchmarks", "tests"):
+            yield name
 
 
-def test_every_module_has_a_layer() -> None:
-    names = {module(path) for path in FILES} - {"__init__"}
-    assert names == {name for names in LAYERS for name in names}
+INSIDE = [path for path in FILES if path != PACKAGE / "__init__.py"]
 
 
-@pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(PACKAGE)))
+@pytest.mark.parametrize("path", INSIDE, ids=lambda path: str(path.relative_to(PACKAGE)))
 def test_imports_point_down(path: Path) -> None:
-    if module(path) != "__init__":
-        assert all(layer(name) <= layer(module(path)) for name in own_imports(path))
-    assert not any(name.split(".")[0] in ("benchmarks", "tests") for name in imported(path))
+    assert not list(forbidden(path))
+
+
+def test_a_forbidden_import_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
+    path = PACKAGE / "report" / "tables.py"
+    planted = path.read_text() + "\nfrom aihf_control.study.training import BatchRun\nimport torch\n"
+    monkeypatch.setattr(Path, "read_text", lambda self: planted)
+    assert sorted(forbidden(path)) == ["study.training", "torch"]
+
+
+def test_folders_hold_no_code_of_their_own() -> None:
+    assert all(path.stat().st_size == 0 for path in PACKAGE.glob("*/__init__.py"))
+    assert {path.name for path in PACKAGE.iterdir() if path.is_dir()} - {"__pycache__"} <= set().union(
+        *FLOORS
+    )
+
+
+@pytest.mark.parametrize("name", STANDARD_LIBRARY)
+def test_names_are_checked_with_the_standard_library_alone(name: str) -> None:
+    outside = {module.split(".")[0] for module in top_level_imports(PACKAGE / name)}
+    assert outside <= {*sys.stdlib_module_names, "aihf_control"}
+    own = {f"{module.replace('.', '/')}.py" for module in own_imports(PACKAGE / name)}
+    assert own <= {
+        *STANDARD_LIBRARY,
+        "envs/simulator.py",
+        "methods/method.py",
+    }  # imported where they are used
+
+
+def top_level_imports(path: Path) -> Iterator[str]:
+    for node in ast.parse(path.read_text()).body:
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            yield node.module
 
 
 def test_imports_have_no_cycle() -> None:
-    graph = {module(path): set() for path in FILES}  # type: dict[str, set[str]]
-    for path in FILES:
-        graph[module(path)] |= own_imports(path) - {module(path)}
+    names = {str(path.relative_to(PACKAGE)).removesuffix(".py").replace("/", "."): path for path in INSIDE}
+    graph = {name: own_imports(path) - {name} for name, path in names.items()}
+    graph["methods.table"] = set()  # which imports a method where it is made
     while graph:
         free = [name for name, needs in graph.items() if not needs & graph.keys()]
         assert free, f"a cycle among {sorted(graph)}"
@@ -169,18 +130,11 @@ def test_imports_have_no_cycle() -> None:
 
 
 def test_methods_never_import_each_other() -> None:
-    shared = {"method", "settings", "sac_method"}
+    shared = {"method", "settings", "sac_method", "table"}
     for path in (PACKAGE / "methods").glob("*.py"):
         if path.stem != "__init__":
             others = {n.split(".")[2] for n in imported(path) if n.startswith("aihf_control.methods.")}
             assert others <= shared, path
-
-
-def test_reports_need_no_torch() -> None:
-    for name in NO_TORCH:
-        path = PACKAGE / f"{name}.py"
-        assert "torch" not in {n.split(".")[0] for n in imported(path)}
-        assert own_imports(path) <= {*NO_TORCH, "processes", "signals", "simulation"}, path
 
 
 def unpickling(path: Path) -> Iterator[str]:
@@ -229,8 +183,22 @@ def test_versions_with_known_holes_are_excluded() -> None:
     assert tuple(map(int, floors["torch"].split("."))) >= (2, 10)
 
 
-def test_registered_names_are_the_ones_checked_before_anything_is_installed() -> None:
-    from aihf_control import choices, methods, presets
+def test_names_are_stated_where_they_are_checked_before_anything_is_installed() -> None:
+    from aihf_control.cli import values
+    from aihf_control.study import presets
 
-    assert tuple(methods.METHODS) == choices.METHODS
-    assert tuple(presets.PRESETS) == choices.PRESETS
+    assert tuple(presets.PRESETS) == values.PRESETS
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_a_row_describes_its_method_fully(name: str) -> None:
+    row = METHODS[name]
+    file, _, attribute = row.place.partition(":")
+    made = getattr(import_module(f"aihf_control.methods.{file}"), attribute)
+    assert isinstance(made, type)
+    inspect.signature(made).bind(None, **row.options)
+    assert row.settings in {"", *(field.name for field in fields(Settings))}
+    assert re.fullmatch(r"#[0-9A-F]{6}", row.colour) and row.label and row.legend
+    others = [other for key, other in METHODS.items() if key != name]
+    assert row.colour not in {other.colour for other in others}
+    assert row.label not in {other.label for other in others}

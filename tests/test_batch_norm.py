@@ -22,10 +22,10 @@ from test_sac import (
 )
 from torch import Tensor, nn
 
-from aihf_control.batch_norm import BatchNormConfig, NormalisedMLP, _LearningPass
-from aihf_control.optimisers import Adam
-from aihf_control.randomness import SeedStreams
-from aihf_control.sac import SAC
+from aihf_control.learn.adam import Adam
+from aihf_control.learn.batch_norm import BatchNormConfig, NormalisedMLP, _LearningPass
+from aihf_control.learn.randomness import SeedStreams
+from aihf_control.learn.sac import SAC
 
 MEMBERS, SIZES, ROWS = 4, (5, 7, 6, 2), 9
 CROSSQ = replace(CONFIG, critic="batch-norm")

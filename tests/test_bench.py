@@ -15,8 +15,8 @@ import torch
 import toy_bench
 from toy_bench import SECONDS, leftovers, numbers, small_study, train
 
-from aihf_control.locks import SeedLock, is_held
-from aihf_control.processes import Process
+from aihf_control.runs.locks import SeedLock, is_held
+from aihf_control.runs.processes import Process
 
 SCRIPT = Path(toy_bench.__file__)
 METHODS = "aihf,bc"

@@ -15,9 +15,9 @@ import pytest
 import torch
 from torch import Tensor
 
-from aihf_control.checkpoints import Checkpoint, Loaded
-from aihf_control.files import CannotWrite
-from aihf_control.runs import InvalidRun
+from aihf_control.runs.files import CannotWrite
+from aihf_control.runs.folder import InvalidRun
+from aihf_control.study.checkpoints import Checkpoint, Loaded
 
 SEEDS, NEW_STEPS, WIDTH = 2, 4, 5
 CALLS_OF_A_SAVE = 12
@@ -298,7 +298,7 @@ def test_garbage_in_the_folder_is_no_obstacle(tmp_path: Path) -> None:
 def test_a_checkpoint_of_another_format_is_not_thrown_away(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("aihf_control.checkpoints.FORMAT", 2)
+    monkeypatch.setattr("aihf_control.study.checkpoints.FORMAT", 2)
     saved_rounds(tmp_path, 1)
     monkeypatch.undo()
     with pytest.raises(InvalidRun, match="format is not 1"):

@@ -5,10 +5,10 @@ from pathlib import Path
 import pytest
 import torch
 
-from aihf_control.bench import Bench
-from aihf_control.cli import main, parse
-from aihf_control.commands import DataTrain
-from aihf_control.presets import PRESETS
+from aihf_control.cli.bench import Bench
+from aihf_control.cli.data import DataTrain
+from aihf_control.cli.main import main, parse
+from aihf_control.study.presets import PRESETS
 
 
 def test_the_preset_sets_the_defaults_and_options_change_them() -> None:

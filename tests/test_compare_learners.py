@@ -17,7 +17,9 @@ def write_runs(study: Path, finals: list[float], *, state: str = "finished") -> 
         run = study / "hopper" / "oracle" / f"seed_{seed}"
         run.mkdir(parents=True)
         rows = "".join(f"{step},{final * step / 40_000},1,2,{step}\n" for step in (0, 20_000, 40_000))
-        (run / "progress.csv").write_text("step,return_mean,return_std,length_mean,environment_steps\n" + rows)
+        (run / "progress.csv").write_text(
+            "step,return_mean,return_std,length_mean,environment_steps\n" + rows
+        )
         status = {"state": state, "step": 40_000, "wall_seconds": 400.0}
         (run / "status.json").write_text(json.dumps(status))
         config = {"command": f"aihf bench --study {study.name}", "commit": "abc", "device": "cpu: X",

@@ -19,18 +19,18 @@ from matplotlib.legend import Legend
 from matplotlib.lines import Line2D
 from matplotlib.text import Text
 
-from aihf_control.comparison import read_comparison
-from aihf_control.comparison_report import write_comparison
-from aihf_control.comparison_tables import csv_text, markdown, tabulate, text
-from aihf_control.figures import COLOURS
-from aihf_control.findings import yardstick
-from aihf_control.latex import escape, latex
-from aihf_control.panels import figure5
-from aihf_control.profiles import profiles
-from aihf_control.provenance import provenance
-from aihf_control.records import InvalidResults
-from aihf_control.results import NoResults
-from aihf_control.reward_panels import reward_panels
+from aihf_control.methods.table import METHODS
+from aihf_control.report.comparison import read_comparison
+from aihf_control.report.comparison_tables import csv_text, markdown, tabulate, text
+from aihf_control.report.figure5 import figure5
+from aihf_control.report.findings import yardstick
+from aihf_control.report.latex import escape, latex
+from aihf_control.report.profiles import profiles
+from aihf_control.report.provenance import provenance
+from aihf_control.report.results import NoResults
+from aihf_control.report.reward_quality import reward_panels
+from aihf_control.report.write_comparison import write_comparison
+from aihf_control.runs.records import InvalidResults
 from benchmarks.figure5 import main
 
 ROOT = Path(__file__).parents[1]
@@ -243,13 +243,13 @@ def test_panels_show_what_they_should(tmp_path: Path) -> None:
     lines: dict[object, list[Line2D]] = {}
     for line in hopper.get_lines():
         lines.setdefault(line.get_color(), []).append(line)
-    assert {COLOURS[m] for m in ("aihf", "rlhf", "ipl", "irl", "oracle")} <= lines.keys()
-    assert COLOURS["constant_plus"] not in lines
-    (ours,) = lines[COLOURS["aihf"]][:1]
+    assert {METHODS[m].colour for m in ("aihf", "rlhf", "ipl", "irl", "oracle")} <= lines.keys()
+    assert METHODS["constant_plus"].colour not in lines
+    (ours,) = lines[METHODS["aihf"].colour][:1]
     assert np.asarray(ours.get_ydata()).tolist() == [0.0, 100.0, 820.0] and ours.get_linewidth() > 2
-    assert lines[COLOURS["irl"]][0].get_linewidth() < 1.5
+    assert lines[METHODS["irl"].colour][0].get_linewidth() < 1.5
     # IPL's last of its own updates is at 10; it is held, dotted, to the oracle's 30
-    held = [line for line in lines[COLOURS["ipl"]] if line.get_linestyle() == ":"]
+    held = [line for line in lines[METHODS["ipl"].colour] if line.get_linestyle() == ":"]
     assert [np.asarray(line.get_xdata()).tolist() for line in held] == [[10, 30]]
     assert hopper.get_xlim() == (0.0, 30.0)
     said = " ".join(words(figure)).replace("\n", " ")
@@ -316,7 +316,7 @@ def test_profiles_by_hand(tmp_path: Path) -> None:
         write_run(tmp_path / "s", "hopper", "rlhf", seed, [0, 0, 0.0])
     figure = profiles(read_comparison(tmp_path / "s", "s"))
     assert figure is not None
-    (line,) = [line for line in figure.axes[0].get_lines() if line.get_color() == COLOURS["aihf"]]
+    (line,) = [line for line in figure.axes[0].get_lines() if line.get_color() == METHODS["aihf"].colour]
     shares = dict(zip(np.asarray(line.get_xdata()), np.asarray(line.get_ydata()), strict=True))
     near = {tau: shares[min(shares, key=lambda x: abs(x - tau))] for tau in (0.0, 0.3, 0.6, 1.2)}
     assert near == {0.0: 1.0, 0.3: 7 / 8, 0.6: 5 / 8, 1.2: 4 / 8}
@@ -332,7 +332,7 @@ def test_what_the_reward_learned(tmp_path: Path) -> None:
     said = " ".join(words(figure)).replace("\n", " ")
     assert "Not recorded by these runs: Correlation on preference data; Correlation on the policy's" in said
     assert len(figure.axes) == 3 and "EPIC distance" in figure.axes[2].get_ylabel()
-    (accuracy,) = [line for line in figure.axes[0].get_lines() if line.get_color() == COLOURS["aihf"]]
+    (accuracy,) = [line for line in figure.axes[0].get_lines() if line.get_color() == METHODS["aihf"].colour]
     assert np.asarray(accuracy.get_xdata()).tolist() == [10, 20]  # undefined at step 0
     assert np.asarray(accuracy.get_ydata()).tolist() == pytest.approx([0.6, 0.7])
 

@@ -9,11 +9,12 @@ import pytest
 import torch
 import toy
 
-from aihf_control.evaluation import Roller
-from aihf_control.methods import METHODS, Context
+from aihf_control.envs.tasks import Task
+from aihf_control.learn.rollouts import Roller
 from aihf_control.methods.constant import Constant
+from aihf_control.methods.method import Context
 from aihf_control.methods.settings import Settings
-from aihf_control.tasks import Task
+from aihf_control.methods.table import METHODS
 
 SEEDS = (0, 1)
 

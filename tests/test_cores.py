@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from aihf_control import machine
-from aihf_control.cores import ONE_THREAD, usable_cores
+from aihf_control.hardware import ONE_THREAD, usable_cores
+from aihf_control.study import machine
 
 SYS = "sys/fs/cgroup"
 

@@ -11,11 +11,13 @@ import numpy as np
 import pytest
 from minari.dataset.minari_storage import MinariStorage
 
-from aihf_control import datasets
-from aihf_control.datasets import Provenance, Reference, build_dataset, load_episodes, minari_root
-from aihf_control.rollouts import roll_out
-from aihf_control.tasks import TASKS, make_env
-from aihf_control.types import Episode, Floats, InvalidData, Transitions
+from aihf_control.arrays import Floats
+from aihf_control.data import datasets
+from aihf_control.data.collect import roll_out
+from aihf_control.data.datasets import Provenance, Reference, build_dataset, load_episodes, minari_root
+from aihf_control.data.types import Episode, Transitions
+from aihf_control.envs.tasks import TASKS, make_env
+from aihf_control.errors import InvalidData
 
 HOPPER = TASKS["hopper"]
 SHORT = replace(HOPPER, horizon=8)

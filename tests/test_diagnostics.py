@@ -12,8 +12,11 @@ import torch
 import toy
 from toy_study import study
 
-import aihf_control.diagnostics as diagnostics
-from aihf_control.diagnostics import (
+import aihf_control.learn.reward_diagnostics as diagnostics
+from aihf_control.learn.epic_probe import Probe
+from aihf_control.learn.feedback_tables import FeedbackTables
+from aihf_control.learn.replay import Batch
+from aihf_control.learn.reward_diagnostics import (
     RewardDiagnostics,
     canonical,
     epic_distance,
@@ -23,15 +26,13 @@ from aihf_control.diagnostics import (
     spearman,
     table_steps,
 )
-from aihf_control.evaluation import Rollouts
-from aihf_control.experiment import run_study
-from aihf_control.methods import METHODS, Context
+from aihf_control.learn.rollouts import Rollouts
+from aihf_control.methods.method import Context
 from aihf_control.methods.settings import RLHFConfig
-from aihf_control.preparation import Folders
-from aihf_control.probe import Probe
-from aihf_control.records import read_progress_table
-from aihf_control.replay import Batch
-from aihf_control.samples import FeedbackTables
+from aihf_control.methods.table import METHODS
+from aihf_control.runs.records import read_progress_table
+from aihf_control.study.prepare import Folders
+from aihf_control.study.study import run_study
 
 SOURCES = ("demonstrations", "preferences", "policy")
 COLUMNS = [

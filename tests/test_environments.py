@@ -14,11 +14,11 @@ import numpy as np
 import pytest
 from gymnasium.vector import AutoresetMode, SyncVectorEnv
 
-from aihf_control.choices import InvalidChoice
-from aihf_control.environment_steps import SerialEnvironments
-from aihf_control.environment_workers import WorkerEnvironments
-from aihf_control.environments import Environments, Steps, choose_backend, make_environments
-from aihf_control.tasks import TASKS, make_env
+from aihf_control.envs.backends import Environments, Steps, choose_backend, make_environments
+from aihf_control.envs.environments import SerialEnvironments
+from aihf_control.envs.tasks import TASKS, make_env
+from aihf_control.envs.workers import WorkerEnvironments
+from aihf_control.errors import InvalidChoice
 
 HOPPER, CHEETAH = TASKS["hopper"], TASKS["halfcheetah"]
 ROOT = Path(__file__).parents[1]
@@ -245,7 +245,7 @@ def test_auto_takes_one_process_on_a_cpu_and_the_fastest_there_is_beside_a_gpu(
 ) -> None:
     assert choose_backend("auto", "cpu") == "serial"
     for installed, name in ((None, "workers"), (object(), "envpool")):
-        monkeypatch.setattr("aihf_control.environments.find_spec", lambda module, found=installed: found)
+        monkeypatch.setattr("aihf_control.envs.backends.find_spec", lambda module, found=installed: found)
         assert choose_backend("auto", "cuda") == name
         assert choose_backend("serial", "cuda") == "serial"
     with pytest.raises(InvalidChoice, match="ENVIRONMENTS=worker is not known: did you mean workers"):

@@ -8,9 +8,9 @@ import pytest
 import torch
 from torch import Tensor
 
-from aihf_control.evaluation import Roller, Rollouts
-from aihf_control.randomness import derive
-from aihf_control.tasks import TASKS
+from aihf_control.envs.tasks import TASKS
+from aihf_control.learn.randomness import derive
+from aihf_control.learn.rollouts import Roller, Rollouts
 
 HOPPER = replace(TASKS["hopper"], horizon=30)
 SEEDS, EPISODES = (4, 9), 3

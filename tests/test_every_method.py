@@ -9,12 +9,12 @@ import pytest
 import toy
 from toy_study import study
 
-from aihf_control.experiment import run_study
-from aihf_control.methods import METHODS
-from aihf_control.preparation import Folders
-from aihf_control.runs import RunPaths, read_status
-from aihf_control.sac import ARITHMETIC, CRITICS
-from aihf_control.sb3 import load_actor
+from aihf_control.learn.sac import ARITHMETIC, CRITICS
+from aihf_control.learn.sb3 import load_actor
+from aihf_control.methods.table import METHODS
+from aihf_control.runs.folder import RunPaths, read_status
+from aihf_control.study.prepare import Folders
+from aihf_control.study.study import run_study
 
 SEEDS = (0, 1)
 

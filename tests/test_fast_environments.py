@@ -9,12 +9,12 @@ from typing import Any
 import numpy as np
 import pytest
 
-import aihf_control.fast_environments as fast
-from aihf_control.choices import InvalidChoice
-from aihf_control.environment_steps import SerialEnvironments, Steps
-from aihf_control.fast_environments import EnvPoolEnvironments, make_pool
-from aihf_control.probe import put
-from aihf_control.tasks import TASKS, Task, make_env
+import aihf_control.envs.envpool as fast
+from aihf_control.envs.environments import SerialEnvironments, Steps
+from aihf_control.envs.envpool import EnvPoolEnvironments, make_pool
+from aihf_control.envs.tasks import TASKS, Task, make_env
+from aihf_control.errors import InvalidChoice
+from aihf_control.learn.epic_probe import put
 
 HOPPER, CHEETAH = TASKS["hopper"], TASKS["halfcheetah"]
 

@@ -10,9 +10,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from aihf_control.feedback import FeedbackConfig, Sources, build_feedback, load_feedback, save_feedback
-from aihf_control.preferences import Teacher
-from aihf_control.types import Episode, Feedback, InvalidData, PreferencePairs
+from aihf_control.data.feedback import FeedbackConfig, Sources, build_feedback, load_feedback, save_feedback
+from aihf_control.data.teacher import Teacher
+from aihf_control.data.types import Episode, Feedback, PreferencePairs
+from aihf_control.errors import InvalidData
 
 CONFIG = FeedbackConfig(demonstration_transitions=60, pairs=80, held_out_pairs=40, segment_length=5)
 SOURCES = Sources("hopper", "aihf/hopper/expert-v0", ("aihf/hopper/simple-v0", "aihf/hopper/medium-v0"))

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from aihf_control.files import (
+from aihf_control.runs.files import (
     LEFTOVER_SECONDS,
     CannotWrite,
     make_folder,
@@ -23,7 +23,7 @@ from aihf_control.files import (
     write_atomically,
     write_json,
 )
-from aihf_control.processes import Process
+from aihf_control.runs.processes import Process
 
 
 def failing(code: int) -> Callable[..., int]:

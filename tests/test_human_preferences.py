@@ -14,14 +14,15 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from toy_bench import SEEDS, small_study
 
-from aihf_control import cli, human_preferences
-from aihf_control.experiment import run_study
-from aihf_control.feedback import FeedbackConfig, build_feedback
-from aihf_control.human_preferences import FIELDS, hold_out, join, read_labelled
-from aihf_control.preparation import FeedbackSource, Folders, import_preferences, make_feedback
-from aihf_control.runs import read_status
-from aihf_control.tasks import TASKS
-from aihf_control.types import InvalidData
+from aihf_control.cli import main as cli
+from aihf_control.data import human_labels as human_preferences
+from aihf_control.data.feedback import FeedbackConfig, build_feedback
+from aihf_control.data.human_labels import FIELDS, hold_out, join, read_labelled
+from aihf_control.envs.tasks import TASKS
+from aihf_control.errors import InvalidData
+from aihf_control.runs.folder import read_status
+from aihf_control.study.prepare import FeedbackSource, Folders, import_preferences, make_feedback
+from aihf_control.study.study import run_study
 
 LABELS = np.array([0.0, 1.0, 0.5, 1.0, 0.0, 0.5])
 Arrays = dict[str, Any]

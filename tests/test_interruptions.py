@@ -11,10 +11,10 @@ import pytest
 from test_locks import dead
 from toy_bench import SECONDS, SEEDS, aihf, ended, leftovers, numbers, small_study, start, train
 
-from aihf_control.checkpoints import Checkpoint
-from aihf_control.files import TEMPORARY_PREFIX
-from aihf_control.locks import Job, Owner
-from aihf_control.preparation import Folders
+from aihf_control.runs.files import TEMPORARY_PREFIX
+from aihf_control.runs.locks import Job, Owner
+from aihf_control.study.checkpoints import Checkpoint
+from aihf_control.study.prepare import Folders
 
 METHOD = Path("results/runs/bench/hopper/aihf")
 ROUNDS = 3

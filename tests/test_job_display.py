@@ -9,10 +9,10 @@ from pathlib import Path
 
 from test_progress import Terminal
 
-from aihf_control.job_display import JobDisplay
-from aihf_control.job_line import Line
-from aihf_control.progress import Progress, Tick
-from aihf_control.signals import REQUEUE_ME
+from aihf_control.cluster.job_display import JobDisplay
+from aihf_control.cluster.job_line import Line
+from aihf_control.runs.progress import Progress, Tick
+from aihf_control.runs.signals import REQUEUE_ME
 
 ROOT = Path(__file__).parents[1]
 

@@ -8,10 +8,10 @@ import pytest
 import torch
 from toy_bench import settings
 
-from aihf_control.batch import BatchRun
-from aihf_control.experiment import Study, run_study
-from aihf_control.preparation import Folders
-from aihf_control.tasks import TASKS
+from aihf_control.envs.tasks import TASKS
+from aihf_control.study.prepare import Folders
+from aihf_control.study.study import Study, run_study
+from aihf_control.study.training import BatchRun
 
 CYCLES, WARM = 300, 100
 SLACK = 4_096  # kB: the allocator's own ups and downs

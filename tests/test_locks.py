@@ -11,10 +11,10 @@ from pathlib import Path
 
 import pytest
 
-from aihf_control import locks
-from aihf_control.files import CannotWrite
-from aihf_control.locks import ABANDONED_SECONDS, Job, Locked, Owner, SeedLock
-from aihf_control.processes import Process
+from aihf_control.runs import locks
+from aihf_control.runs.files import CannotWrite
+from aihf_control.runs.locks import ABANDONED_SECONDS, Job, Locked, Owner, SeedLock
+from aihf_control.runs.processes import Process
 
 NO_JOB = Job("", 0)
 

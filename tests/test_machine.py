@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from aihf_control import machine
-from aihf_control.choices import InvalidChoice
+from aihf_control.errors import InvalidChoice
+from aihf_control.study import machine
 
 CPU, CUDA = torch.device("cpu"), torch.device("cuda")
 

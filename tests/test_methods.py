@@ -7,15 +7,16 @@ import pytest
 import torch
 import toy
 
-from aihf_control.choices import InvalidChoice
-from aihf_control.diagnostics import preference_accuracy
-from aihf_control.evaluation import Roller
-from aihf_control.methods import METHODS, Context, Method
+from aihf_control.errors import InvalidChoice
+from aihf_control.learn.feedback_tables import FeedbackTables
+from aihf_control.learn.randomness import SeedStreams
+from aihf_control.learn.reward_diagnostics import preference_accuracy
+from aihf_control.learn.rollouts import Roller
 from aihf_control.methods.ipl import IPL
+from aihf_control.methods.method import Context, Method
 from aihf_control.methods.rlhf import RLHF
 from aihf_control.methods.settings import IPLConfig, Settings
-from aihf_control.randomness import SeedStreams
-from aihf_control.samples import FeedbackTables
+from aihf_control.methods.table import METHODS
 
 SEEDS = (0, 1, 2)
 

@@ -9,15 +9,10 @@ from torch import Tensor, nn
 from torch.distributions import Independent, Normal, TransformedDistribution, kl_divergence
 from torch.distributions.transforms import TanhTransform
 
-from aihf_control.networks import (
-    ACTION_EDGE,
-    REFERENCE_LOG_STD,
-    SquashedGaussianActor,
-    TwinCritic,
-)
-from aihf_control.optimisers import Adam
-from aihf_control.randomness import SeedStreams
-from aihf_control.seed_mlp import SeedMLP, _FlatMLP
+from aihf_control.learn.adam import Adam
+from aihf_control.learn.networks import ACTION_EDGE, REFERENCE_LOG_STD, SquashedGaussianActor, TwinCritic
+from aihf_control.learn.randomness import SeedStreams
+from aihf_control.learn.seed_mlp import SeedMLP, _FlatMLP
 
 MEMBERS, SIZES, BATCH = 3, (4, 6, 5, 2), 7
 

@@ -11,14 +11,15 @@ import pytest
 import toy
 from toy_study import study
 
-from aihf_control import choices, plugins
-from aihf_control.choices import ChosenMethod, InvalidChoice, parse_methods, parse_recorded, parse_tasks
-from aihf_control.experiment import run_study
-from aihf_control.methods import METHODS
-from aihf_control.plugins import register
-from aihf_control.preparation import Folders
-from aihf_control.results import recorded_methods
-from aihf_control.types import InvalidData
+from aihf_control.cli import values as choices
+from aihf_control.cli.values import parse_methods, parse_recorded, parse_tasks
+from aihf_control.errors import InvalidChoice, InvalidData
+from aihf_control.methods import external as plugins
+from aihf_control.methods.external import register
+from aihf_control.methods.table import METHODS, ChosenMethod
+from aihf_control.report.results import recorded_methods
+from aihf_control.study.prepare import Folders
+from aihf_control.study.study import run_study
 
 ROOT = Path(__file__).parents[1]
 EXAMPLE = ROOT / "benchmarks" / "example_method.py"

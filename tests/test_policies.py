@@ -8,12 +8,19 @@ import numpy as np
 import pytest
 import torch
 
-from aihf_control import policies
-from aihf_control.evaluation import Roller
-from aihf_control.policies import SHARES, Candidate, choose_tiers, load_policy, read_manifest, references
-from aihf_control.sb3 import load_actor
-from aihf_control.tasks import TASKS
-from aihf_control.types import InvalidData
+from aihf_control.envs.tasks import TASKS
+from aihf_control.errors import InvalidData
+from aihf_control.learn.rollouts import Roller
+from aihf_control.learn.sb3 import load_actor
+from aihf_control.study import reference_policies as policies
+from aihf_control.study.reference_policies import (
+    SHARES,
+    Candidate,
+    choose_tiers,
+    load_policy,
+    read_manifest,
+    references,
+)
 
 HOPPER = TASKS["hopper"]
 FOLDER = Path(__file__).parents[1] / "data" / "policies" / "hopper"

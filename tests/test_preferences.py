@@ -8,8 +8,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from aihf_control.preferences import Teacher, cut_segments, label, make_pairs
-from aihf_control.types import Episode, InvalidData, Segments, Transitions
+from aihf_control.data.teacher import Teacher, cut_segments, label, make_pairs
+from aihf_control.data.types import Episode, Segments, Transitions
+from aihf_control.errors import InvalidData
 
 
 def episode(rewards: Sequence[float], number: int = 0, terminated: bool = True) -> Episode:

@@ -8,13 +8,13 @@ import torch
 import toy
 from torch import Tensor
 
-import aihf_control.probe as probes
-from aihf_control.diagnostics import epic_distance
-from aihf_control.preferences import Teacher, make_pairs
-from aihf_control.probe import Probe, make_probe, put, simulate
-from aihf_control.samples import FeedbackTables
-from aihf_control.tasks import TASKS, Task, make_env
-from aihf_control.types import Episode, Feedback, Transitions
+import aihf_control.learn.epic_probe as probes
+from aihf_control.data.teacher import Teacher, make_pairs
+from aihf_control.data.types import Episode, Feedback, Transitions
+from aihf_control.envs.tasks import TASKS, Task, make_env
+from aihf_control.learn.epic_probe import Probe, make_probe, put, simulate
+from aihf_control.learn.feedback_tables import FeedbackTables
+from aihf_control.learn.reward_diagnostics import epic_distance
 
 TOLERANCE = {"ant": 0.1}
 """Ant's reward is of a body's position, which MuJoCo updates one of the five substeps late: right after a

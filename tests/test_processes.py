@@ -6,7 +6,7 @@ import subprocess
 from dataclasses import replace
 from pathlib import Path
 
-from aihf_control.processes import Process
+from aihf_control.runs.processes import Process
 
 
 def test_this_process_lives_and_survives_a_round_trip_through_text() -> None:

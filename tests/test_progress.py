@@ -4,7 +4,8 @@ import io
 
 import pytest
 
-from aihf_control.progress import Progress, duration
+from aihf_control.runs.progress import Progress
+from aihf_control.words import duration
 
 
 class Terminal(io.StringIO):

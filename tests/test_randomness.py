@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from aihf_control.randomness import SeedStreams, derive
+from aihf_control.learn.randomness import SeedStreams, derive
 
 
 def test_derived_seeds_never_change() -> None:

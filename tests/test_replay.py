@@ -5,7 +5,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from aihf_control.replay import ReplayBuffer
+from aihf_control.learn.replay import ReplayBuffer
 
 SEEDS, OBSERVATIONS, ACTIONS = 3, 2, 1
 WIDTH = 2 * OBSERVATIONS + ACTIONS + 2

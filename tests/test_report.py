@@ -13,12 +13,13 @@ import numpy as np
 import pytest
 from matplotlib.figure import Figure
 
-from aihf_control.curves import learning_curves
-from aihf_control.figures import compact, spread
-from aihf_control.records import InvalidResults
-from aihf_control.report import summary_json, write_report
-from aihf_control.results import read_study, seed_list
-from aihf_control.tables import markdown, summarise
+from aihf_control.report.curves import learning_curves
+from aihf_control.report.results import read_study
+from aihf_control.report.style import compact, spread
+from aihf_control.report.tables import markdown, summarise
+from aihf_control.report.write import summary_json, write_report
+from aihf_control.runs.records import InvalidResults
+from aihf_control.words import seed_list
 
 FILES = {"curves.png", "curves.pdf", "table.md", "table.csv", "summary.json"}
 FEEDBACK = {

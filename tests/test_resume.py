@@ -19,15 +19,15 @@ import toy
 import toy_bench
 from toy_bench import ROUND_STEPS, SECONDS, SEEDS, aihf, ended, leftovers, numbers, small_study, start, train
 
-from aihf_control import machine
-from aihf_control.batch import BatchRun
-from aihf_control.checkpoints import Checkpoint
-from aihf_control.experiment import name_beside, run_study
-from aihf_control.locks import Locked
-from aihf_control.preparation import Folders
-from aihf_control.results import read_study
-from aihf_control.tables import csv_text, notes, summarise
-from aihf_control.types import InvalidData
+from aihf_control.errors import InvalidData
+from aihf_control.report.results import read_study
+from aihf_control.report.tables import csv_text, notes, summarise
+from aihf_control.runs.locks import Locked
+from aihf_control.study import machine
+from aihf_control.study.checkpoints import Checkpoint
+from aihf_control.study.prepare import Folders
+from aihf_control.study.study import name_beside, run_study
+from aihf_control.study.training import BatchRun
 
 METHOD = Path("results/runs/bench/hopper/aihf")
 

@@ -4,8 +4,14 @@ import numpy as np
 import torch
 from scipy.special import expit, logsumexp
 
-from aihf_control.networks import SeedMLP
-from aihf_control.reward import RewardConfig, RewardModel, demonstration_loss, penalties, preference_loss
+from aihf_control.learn.networks import SeedMLP
+from aihf_control.learn.reward import (
+    RewardConfig,
+    RewardModel,
+    demonstration_loss,
+    penalties,
+    preference_loss,
+)
 
 STATES, ACTIONS, DISCOUNT = 4, 3, 0.9
 

@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from aihf_control.runs import (
+from aihf_control.runs.folder import (
     InvalidRun,
     RunPaths,
     Status,

@@ -12,11 +12,11 @@ from stable_baselines3.common.logger import configure
 from stable_baselines3.common.type_aliases import ReplayBufferSamples
 from torch import Tensor, nn
 
-from aihf_control.networks import TwinCritic
-from aihf_control.optimisers import Adam, restore
-from aihf_control.replay import Batch, ReplayBuffer
-from aihf_control.sac import SAC, SACConfig, actor_loss, critic_loss, temperature_loss
-from aihf_control.seed_mlp import SeedMLP
+from aihf_control.learn.adam import Adam, restore
+from aihf_control.learn.networks import TwinCritic
+from aihf_control.learn.replay import Batch, ReplayBuffer
+from aihf_control.learn.sac import SAC, SACConfig, actor_loss, critic_loss, temperature_loss
+from aihf_control.learn.seed_mlp import SeedMLP
 
 OBSERVATIONS, ACTIONS, BATCH = 5, 3, 8
 CONFIG = SACConfig(critic="plain", hidden=(16, 12), batch_size=BATCH)

@@ -19,14 +19,14 @@ from stable_baselines3.common.evaluation import evaluate_policy
 from stable_baselines3.common.monitor import Monitor
 from torch import Tensor
 
-from aihf_control import sb3
-from aihf_control.evaluation import Roller
-from aihf_control.networks import SquashedGaussianActor
-from aihf_control.randomness import SeedStreams, derive
-from aihf_control.sac import SAC, SACConfig
-from aihf_control.sb3 import load_actor, save_policy
-from aihf_control.tasks import TASKS, make_env
-from aihf_control.types import InvalidData
+from aihf_control.envs.tasks import TASKS, make_env
+from aihf_control.errors import InvalidData
+from aihf_control.learn import sb3
+from aihf_control.learn.networks import SquashedGaussianActor
+from aihf_control.learn.randomness import SeedStreams, derive
+from aihf_control.learn.rollouts import Roller
+from aihf_control.learn.sac import SAC, SACConfig
+from aihf_control.learn.sb3 import load_actor, save_policy
 
 HOPPER = TASKS["hopper"]
 CONFIG = SACConfig(

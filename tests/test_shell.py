@@ -13,24 +13,18 @@ from pathlib import Path
 
 import pytest
 
-from aihf_control import choices
-from aihf_control.choices import (
-    ChosenMethod,
-    InvalidChoice,
-    choose,
-    parse_methods,
-    parse_seeds,
-    parse_share,
-    parse_steps,
-)
-from aihf_control.tasks import TASKS
+from aihf_control.cli import values as choices
+from aihf_control.cli.values import parse_methods, parse_seeds, parse_share, parse_steps
+from aihf_control.envs.tasks import TASKS
+from aihf_control.errors import InvalidChoice, choose
+from aihf_control.methods.table import ChosenMethod
 
 ROOT = Path(__file__).parent.parent
 CHECKED = tuple(choices.CHECKS)
 
 STAND_IN = """#!/bin/sh
 case "$*" in
-    *aihf_control.choices* | -c*) exec {python} "$@" ;;
+    *aihf_control.cli.values* | -c*) exec {python} "$@" ;;
     "-m venv"*) mkdir -p .venv/bin; cp "$0" .venv/bin/python; cp "$0" .venv/bin/aihf ;;
     *) status=$(cat {fail} 2>/dev/null) ;;
 esac
@@ -372,7 +366,7 @@ def test_choose_names_the_nearest_and_all_valid_names() -> None:
 
 
 def test_names_are_checked_with_the_standard_library_alone() -> None:
-    code = "import aihf_control.choices, sys; print('numpy' in sys.modules, 'gymnasium' in sys.modules)"
+    code = "import aihf_control.cli.values, sys; print('numpy' in sys.modules, 'gymnasium' in sys.modules)"
     done = subprocess.run(
         [sys.executable, "-S", "-c", code], cwd=ROOT, capture_output=True, text=True, check=True, timeout=60
     )

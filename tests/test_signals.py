@@ -9,7 +9,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from aihf_control.signals import PREEMPTING, REQUEUE_ME, Preempted, interruptible, uninterrupted
+from aihf_control.runs.signals import PREEMPTING, REQUEUE_ME, Preempted, interruptible, uninterrupted
 
 
 @pytest.fixture(autouse=True)

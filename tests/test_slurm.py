@@ -13,8 +13,8 @@ from pathlib import Path
 import pytest
 from slurm_here import SlurmHere, slurm, why_not
 
-from aihf_control.datasets import minari_root
-from aihf_control.preparation import Folders
+from aihf_control.data.datasets import minari_root
+from aihf_control.study.prepare import Folders
 
 pytestmark = pytest.mark.slurm
 

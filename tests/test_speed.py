@@ -7,7 +7,7 @@ import matplotlib.image
 import numpy as np
 import pytest
 
-from aihf_control.tasks import TASKS
+from aihf_control.envs.tasks import TASKS
 from benchmarks import speed_match
 from benchmarks.speed import Options, measure, slug
 from benchmarks.speed_contestants import Contestant, Failed, Spec

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from scipy.stats import mannwhitneyu
 
+from aihf_control.errors import InvalidData
 from aihf_control.statistics import (
     aggregate_interquartile_mean,
     area_under_curve,
@@ -18,7 +19,6 @@ from aihf_control.statistics import (
     seed_interval,
     stratified_bootstrap,
 )
-from aihf_control.types import InvalidData
 
 
 def test_interquartile_mean_by_hand() -> None:

@@ -15,12 +15,12 @@ import toy
 from safetensors.torch import load_file
 from toy_study import study
 
-from aihf_control.batch import BatchRun
-from aihf_control.experiment import run_study
-from aihf_control.preparation import Folders
-from aihf_control.results import read_study
-from aihf_control.tables import markdown, notes, summarise
-from aihf_control.types import InvalidData
+from aihf_control.errors import InvalidData
+from aihf_control.report.results import read_study
+from aihf_control.report.tables import markdown, notes, summarise
+from aihf_control.study.prepare import Folders
+from aihf_control.study.study import run_study
+from aihf_control.study.training import BatchRun
 
 SCRIPT = Path(__file__).with_name("toy_study.py")
 

@@ -12,16 +12,14 @@ from pathlib import Path
 
 import pytest
 
-from aihf_control import monitor
-from aihf_control.choices import InvalidChoice, parse_minutes, parse_seeds
-from aihf_control.cluster_commands import shared_options
-from aihf_control.estimate import Pace, estimate, paces
-from aihf_control.job_display import JobDisplay
-from aihf_control.local_jobs import LocalJobs
-from aihf_control.locks import SeedLock
-from aihf_control.records import InvalidResults
-from aihf_control.runs import InvalidRun, RunPaths, Status, write_config, write_status
-from aihf_control.submissions import (
+from aihf_control.cli.sweep import shared_options
+from aihf_control.cli.values import parse_minutes, parse_seeds
+from aihf_control.cluster import status as monitor
+from aihf_control.cluster.estimate import Pace, estimate, paces
+from aihf_control.cluster.job_display import JobDisplay
+from aihf_control.cluster.local import LocalJobs
+from aihf_control.cluster.plan import Group, job_arguments, plan, seed_range
+from aihf_control.cluster.submissions import (
     MOST_RETRIES,
     Attempts,
     Submission,
@@ -34,7 +32,10 @@ from aihf_control.submissions import (
     verdict,
     write_submission,
 )
-from aihf_control.sweep import Group, job_arguments, plan, seed_range
+from aihf_control.errors import InvalidChoice
+from aihf_control.runs.folder import InvalidRun, RunPaths, Status, write_config, write_status
+from aihf_control.runs.locks import SeedLock
+from aihf_control.runs.records import InvalidResults
 
 STUDY = "grid"
 

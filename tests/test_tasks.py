@@ -9,7 +9,7 @@ import mujoco
 import numpy as np
 import pytest
 
-from aihf_control.tasks import TASKS, Task, make_env
+from aihf_control.envs.tasks import TASKS, Task, make_env
 
 
 @pytest.mark.parametrize("task", TASKS.values(), ids=lambda task: task.name)

@@ -10,13 +10,13 @@ import torch
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from aihf_control.graphs import Graphed, rehearse, repeat
-from aihf_control.randomness import SeedStreams
-from aihf_control.replay import Batch, ReplayBuffer
-from aihf_control.sac import CRITICS, SAC, SACConfig
-from aihf_control.samples import StepTable
-from aihf_control.types import Transitions
-from aihf_control.updates import UPDATES_PER_DRAW, Updates
+from aihf_control.data.types import Transitions
+from aihf_control.learn.cuda_graphs import Graphed, rehearse, repeat
+from aihf_control.learn.feedback_tables import StepTable
+from aihf_control.learn.randomness import SeedStreams
+from aihf_control.learn.replay import Batch, ReplayBuffer
+from aihf_control.learn.sac import CRITICS, SAC, SACConfig
+from aihf_control.learn.sac_updates import UPDATES_PER_DRAW, Updates
 
 SEEDS, OBSERVATIONS, ACTIONS = (4, 9), 3, 2
 CPU = torch.device("cpu")

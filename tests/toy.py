@@ -7,13 +7,13 @@ from typing import Any
 import gymnasium as gym
 import numpy as np
 
-from aihf_control.cloning import CloningConfig
+from aihf_control.data.teacher import Teacher, make_pairs
+from aihf_control.data.types import Episode, Feedback, Transitions
+from aihf_control.envs.tasks import Task
+from aihf_control.learn.cloning import CloningConfig
+from aihf_control.learn.reward import RewardConfig
+from aihf_control.learn.sac import SACConfig
 from aihf_control.methods.settings import AIHFConfig, IPLConfig, RLHFConfig, Settings
-from aihf_control.preferences import Teacher, make_pairs
-from aihf_control.reward import RewardConfig
-from aihf_control.sac import SACConfig
-from aihf_control.tasks import Task
-from aihf_control.types import Episode, Feedback, Transitions
 
 BEST = (0.5, -0.5)
 """The action that is worth 0 at each of the two steps; another is worth minus its squared distance."""

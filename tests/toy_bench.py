@@ -17,14 +17,16 @@ from typing import Any
 import torch
 import toy
 
-from aihf_control import bench, cli, study_commands
-from aihf_control.batch import Observer
-from aihf_control.experiment import Study, run_study
-from aihf_control.files import TEMPORARY_PREFIX
+from aihf_control.cli import bench
+from aihf_control.cli import main as cli
+from aihf_control.cli import study_command as study_commands
+from aihf_control.envs.tasks import TASKS
 from aihf_control.methods.settings import Settings
-from aihf_control.preparation import Folders
-from aihf_control.presets import PRESETS, Preset
-from aihf_control.tasks import TASKS
+from aihf_control.runs.files import TEMPORARY_PREFIX
+from aihf_control.study.prepare import Folders
+from aihf_control.study.presets import PRESETS, Preset
+from aihf_control.study.study import Study, run_study
+from aihf_control.study.training import Observer
 
 TASK = replace(toy.TASK, name="hopper")
 SEEDS = (0, 1)

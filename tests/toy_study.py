@@ -13,9 +13,9 @@ from pathlib import Path
 import torch
 import toy
 
-from aihf_control.batch import BatchRun
-from aihf_control.experiment import Study, run_study
-from aihf_control.preparation import Folders
+from aihf_control.study.prepare import Folders
+from aihf_control.study.study import Study, run_study
+from aihf_control.study.training import BatchRun
 
 SEEDS = (0, 1, 2)
 

@@ -5,14 +5,14 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from aihf_control.agent_steps import AgentSteps
-from aihf_control.alignment import Exploration
-from aihf_control.evaluation import Roller, Rollouts
+from aihf_control.learn.agent_steps import AgentSteps
+from aihf_control.learn.randomness import SeedStreams
+from aihf_control.learn.reward import demonstration_loss, penalties
+from aihf_control.learn.rollouts import Roller, Rollouts
+from aihf_control.learn.sac import Metrics
+from aihf_control.learn.sac_loop import Exploration
 from aihf_control.methods.method import Context
 from aihf_control.methods.sac_method import SACMethod
-from aihf_control.randomness import SeedStreams
-from aihf_control.reward import demonstration_loss, penalties
-from aihf_control.sac import Metrics
 
 
 class AIHF(SACMethod):

@@ -5,11 +5,11 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from aihf_control.learn.networks import SquashedGaussianActor
+from aihf_control.learn.randomness import SeedStreams
+from aihf_control.learn.replay import Batch
+from aihf_control.learn.sac import Metrics
 from aihf_control.methods.method import Context
-from aihf_control.networks import SquashedGaussianActor
-from aihf_control.randomness import SeedStreams
-from aihf_control.replay import Batch
-from aihf_control.sac import Metrics
 
 
 class BC:

@@ -13,15 +13,15 @@ from functools import partial
 import torch
 from torch import Tensor
 
-from aihf_control.graphs import Graphed
+from aihf_control.learn.adam import Adam, prefixed
+from aihf_control.learn.cuda_graphs import Graphed
+from aihf_control.learn.feedback_tables import PairBatch, StepTable
+from aihf_control.learn.networks import SquashedGaussianActor, TwinCritic, Value
+from aihf_control.learn.randomness import SeedStreams
+from aihf_control.learn.replay import Batch
+from aihf_control.learn.reward import preference_loss
+from aihf_control.learn.sac import Metrics
 from aihf_control.methods.method import Context
-from aihf_control.networks import SquashedGaussianActor, TwinCritic, Value
-from aihf_control.optimisers import Adam, prefixed
-from aihf_control.randomness import SeedStreams
-from aihf_control.replay import Batch
-from aihf_control.reward import preference_loss
-from aihf_control.sac import Metrics
-from aihf_control.samples import PairBatch, StepTable
 
 UPDATES_PER_DRAW = 100
 

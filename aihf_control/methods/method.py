@@ -9,14 +9,14 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
-from aihf_control.cloning import clone
+from aihf_control.envs.tasks import Task
+from aihf_control.learn.cloning import clone
+from aihf_control.learn.feedback_tables import FeedbackTables
+from aihf_control.learn.networks import SquashedGaussianActor
+from aihf_control.learn.replay import Batch
+from aihf_control.learn.reward import RewardModel
+from aihf_control.learn.sac import Metrics
 from aihf_control.methods.settings import Settings
-from aihf_control.networks import SquashedGaussianActor
-from aihf_control.replay import Batch
-from aihf_control.reward import RewardModel
-from aihf_control.sac import Metrics
-from aihf_control.samples import FeedbackTables
-from aihf_control.tasks import Task
 
 
 @dataclass(frozen=True)

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from aihf_control.alignment import Exploration
+from aihf_control.learn.sac import Metrics
+from aihf_control.learn.sac_loop import Exploration
 from aihf_control.methods.method import Context
 from aihf_control.methods.sac_method import SACMethod
-from aihf_control.sac import Metrics
 
 
 class Oracle(SACMethod):

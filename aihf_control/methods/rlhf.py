@@ -11,11 +11,11 @@ from dataclasses import replace
 
 import torch
 
-from aihf_control.alignment import Exploration
+from aihf_control.learn.randomness import SeedStreams
+from aihf_control.learn.sac import Metrics
+from aihf_control.learn.sac_loop import Exploration
 from aihf_control.methods.method import Context
 from aihf_control.methods.sac_method import SACMethod
-from aihf_control.randomness import SeedStreams
-from aihf_control.sac import Metrics
 
 
 class RLHF(SACMethod):

@@ -5,13 +5,13 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from aihf_control.alignment import Aligner, Exploration
+from aihf_control.learn.adam import prefixed
+from aihf_control.learn.replay import Batch
+from aihf_control.learn.reward import RewardLearner, RewardModel
+from aihf_control.learn.sac import Metrics, SACConfig
+from aihf_control.learn.sac_loop import Aligner, Exploration
+from aihf_control.learn.sac_updates import RewardFunction
 from aihf_control.methods.method import Context
-from aihf_control.optimisers import prefixed
-from aihf_control.replay import Batch
-from aihf_control.reward import RewardLearner, RewardModel
-from aihf_control.sac import Metrics, SACConfig
-from aihf_control.updates import RewardFunction
 
 
 class SACMethod:

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from aihf_control.choices import InvalidChoice
-from aihf_control.cloning import CloningConfig
-from aihf_control.reward import RewardConfig
-from aihf_control.sac import SACConfig
+from aihf_control.errors import InvalidChoice
+from aihf_control.learn.cloning import CloningConfig
+from aihf_control.learn.reward import RewardConfig
+from aihf_control.learn.sac import SACConfig
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,140 @@
+"""The commands that train nothing, and `data train`: each is a dataclass, parsed by tyro."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import tyro
+
+from aihf_control.cli import values as choices
+from aihf_control.cli.study_command import (
+    feedback_source,
+    find_task,
+    find_tasks,
+    need_policies,
+    say,
+    typed_command,
+)
+from aihf_control.data.feedback import FeedbackConfig
+from aihf_control.errors import InvalidChoice
+from aihf_control.report.results import recorded_methods
+from aihf_control.report.write import write_report
+from aihf_control.study.machine import choose_device
+from aihf_control.study.prepare import Folders, build_data, import_preferences, make_feedback
+from aihf_control.study.study import train_policies
+
+
+@dataclass(frozen=True)
+class DataTrain:
+    """Train a task's reference policies on the true reward, and choose the three tiers."""
+
+    task: str
+    seeds: str = "1000-1003"
+    """From 1000 up, so that no reported run is the agent that made the data."""
+    steps: int = 300_000
+    device: str = "auto"
+    root: Path = field(default_factory=Folders.default_root)
+
+    def run(self) -> int:
+        """Resumable; the policies are chosen when the last seed has finished."""
+        task, folders = find_task(self.task), Folders(self.root)
+        device = choose_device(self.device)
+        path = train_policies(
+            task, choices.parse_seeds(self.seeds), self.steps, device, folders, say, typed_command()
+        )
+        say(f"wrote {path}")
+        return 0
+
+
+@dataclass(frozen=True)
+class DataBuild:
+    """Roll a task's committed policies out into Minari datasets under `data/minari/`."""
+
+    task: str
+    """One, or all: hopper, halfcheetah and walker2d."""
+    root: Path = field(default_factory=Folders.default_root)
+
+    def run(self) -> int:
+        """Replaces datasets that are there."""
+        tasks, folders = find_tasks(self.task), Folders(self.root)
+        need_policies(tasks, folders)
+        for task in tasks:
+            build_data(task, folders, say)
+        return 0
+
+
+@dataclass(frozen=True)
+class FeedbackBuild:
+    """Write demonstrations and preference pairs as .npz files with a manifest."""
+
+    task: str
+    demonstrations: str | None = None
+    """Minari id; the task's expert tier if not given."""
+    preferences: tuple[str, ...] = ()
+    """Minari ids; the task's simple and medium tiers if not given."""
+    preference_file: Path | None = None
+    """Labels of people, a file that `aihf preferences import` wrote, instead of a simulated teacher's."""
+    root: Path = field(default_factory=Folders.default_root)
+    feedback: FeedbackConfig = field(default_factory=FeedbackConfig)
+
+    def run(self) -> int:
+        """What was built before is only named."""
+        given = (self.demonstrations, self.preferences, self.preference_file)
+        source = feedback_source(*given, self.feedback)
+        feedback, folder = make_feedback(find_task(self.task), source, Folders(self.root), say)
+        say(f"feedback {feedback.sha256[:12]} in {folder}")
+        return 0
+
+
+@dataclass(frozen=True)
+class PreferencesImport:
+    """Check preferences that people labelled and make them a --preference-file for every method."""
+
+    file: tyro.conf.Positional[Path]
+    """.npz with obs_1, obs_2, action_1, action_2 and label: 0 first, 1 second, 0.5 a tie."""
+    task: str
+    evaluation: Path | None = None
+    """A second such file, of which every pair is held out: it measures the reward and trains none."""
+    held_out_share: float = 0.1
+    """Without it, the share of pairs held out at random."""
+    seed: int = 0
+    """Of that choice."""
+    root: Path = field(default_factory=Folders.default_root)
+
+    def run(self) -> int:
+        """Writes nothing if anything is wrong."""
+        if not 0.0 < self.held_out_share < 1.0:
+            raise InvalidChoice(f"--held-out-share is {self.held_out_share}, not between 0 and 1")
+        path, people = import_preferences(
+            find_task(self.task),
+            self.file,
+            self.evaluation,
+            self.held_out_share,
+            self.seed,
+            Folders(self.root),
+        )
+        say(people.counts())
+        say(f"{people.actions.shape[2] - 1} steps of each count: what follows the last is not in the file")
+        say(f"wrote {path}: give it as --preference-file (PREFERENCE_FILE=)")
+        return 0
+
+
+@dataclass(frozen=True)
+class Report:
+    """Redraw a study's figure and table from its progress.csv files."""
+
+    task: str
+    study: str = "bench"
+    methods: str | None = None
+    """Comma-separated names, of which files need not be there any more; all that have runs if not given."""
+    root: Path = field(default_factory=Folders.default_root)
+
+    def run(self) -> int:
+        """Trains nothing."""
+        task, folders, study = find_task(self.task), Folders(self.root), choices.parse_study(self.study)
+        runs = folders.runs / study / task.name
+        there = recorded_methods(runs)
+        methods = choices.parse_recorded(self.methods, there) if self.methods else there
+        say(write_report(runs, study, task.name, methods, folders.report(study, task)).text)
+        return 0

@@ -1,0 +1,219 @@
+"""A study as it is asked for on the command line, and the job that trains a piece of it in this process."""
+
+from __future__ import annotations
+
+import os
+import shlex
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+from importlib.util import find_spec
+from pathlib import Path
+
+from aihf_control.cli import values as choices
+from aihf_control.cluster.job_line import Starter
+from aihf_control.data.feedback import FeedbackConfig
+from aihf_control.data.types import Feedback
+from aihf_control.envs.tasks import TASKS, Task
+from aihf_control.errors import InvalidChoice, InvalidData, choose
+from aihf_control.methods.external import register
+from aihf_control.methods.settings import Settings
+from aihf_control.methods.table import ChosenMethod
+from aihf_control.report.provenance import unlike_reference
+from aihf_control.runs.progress import Listener
+from aihf_control.study.machine import choose_device
+from aihf_control.study.prepare import FeedbackSource, Folders, make_feedback
+from aihf_control.study.presets import PRESETS
+from aihf_control.study.study import Study, check_study, name_beside, on_device, run_study
+
+
+def say(line: str) -> None:
+    """Print one line to the user at once."""
+    print(line, flush=True)
+
+
+def find_task(name: str) -> Task:
+    """Of ENV; raises `InvalidChoice`."""
+    return TASKS[choose("ENV", name, TASKS)]
+
+
+def find_tasks(name: str) -> tuple[Task, ...]:
+    """Of ENV, where `all` is three; raises `InvalidChoice`."""
+    return tuple(TASKS[task] for task in choices.parse_tasks(name))
+
+
+def need_policies(tasks: Sequence[Task], folders: Folders) -> None:
+    """Before anything is made for any task: name those that nothing can be made for."""
+    lacking = [t.name for t in tasks if not (folders.policies(t) / "manifest.json").is_file()]
+    if lacking:
+        raise InvalidData(
+            f"ENV: no reference policies of {' and '.join(lacking)} in {folders.root / 'data' / 'policies'}: "
+            f"train them with {' and '.join(f'`aihf data train --task {name}`' for name in lacking)}"
+        )
+
+
+def typed_command() -> str:
+    """What the user typed: `make` hands its own line on."""
+    return os.environ.get("AIHF_COMMAND") or shlex.join(["aihf", *sys.argv[1:]])
+
+
+@dataclass(frozen=True)
+class Axes:
+    """What is compared, under the study's name."""
+
+    tasks: tuple[Task, ...]
+    methods: tuple[ChosenMethod, ...]
+    seeds: tuple[int, ...]
+    study: str
+
+
+def feedback_source(
+    demonstrations: str | None, preferences: Sequence[str], file: Path | None, config: FeedbackConfig
+) -> FeedbackSource:
+    """From the options of a command; raises `InvalidChoice` for two sources of one thing."""
+    if preferences and file:
+        raise InvalidChoice("--preferences and --preference-file are two sources of the same: give one")
+    return FeedbackSource(demonstrations, tuple(preferences) or None, config, file)
+
+
+@dataclass(frozen=True)
+class StudyCommand:
+    """What bench, sweep and their jobs are told of a study."""
+
+    task: str
+    """hopper, halfcheetah, walker2d, or all: the three, one after the other; swimmer and ant once their
+    policies are trained."""
+    preset: str = "quick"
+    """smoke (minutes), quick (an hour on two cores), reference (hours) or paper (a GPU)."""
+    methods: str | None = None
+    """Comma-separated, your own as my_method.py:MyMethod (docs/your_method.md); else the preset's."""
+    seeds: str | None = None
+    """As 0-2 or 0,3,7; the preset's if not given."""
+    steps: int | None = None
+    """SAC steps a seed; the preset's if not given."""
+    device: str = "auto"
+    """auto, cpu or cuda."""
+    precision: str = "auto"
+    """Of the updates: float32, bfloat16, or auto: bfloat16 where the device multiplies it natively."""
+    environments: str = "auto"
+    """serial, workers (processes), envpool (the extra `fast`), or auto: serial beside a CPU learner."""
+    study: str | None = None
+    """Name of the results' folder; the preset's if not given."""
+    demonstrations: str | None = None
+    """Minari id to take the demonstrations from, instead of the task's expert tier."""
+    preferences: tuple[str, ...] = ()
+    """Minari ids to cut the preference pairs from, instead of the task's simple and medium tiers."""
+    preference_file: Path | None = None
+    """Labels of people, a file that `aihf preferences import` wrote, instead of a simulated teacher's."""
+    force_new: bool = False
+    """Where runs of that name were made in another way, start over beside them, as NAME-2; nothing is
+    overwritten."""
+    other_device: bool = False
+    """Let runs that were begun on another device go on here; they are marked as moved, in every
+    table."""
+    tensorboard: bool = False
+    """Also write TensorBoard events beside each run."""
+    root: Path = field(default_factory=Folders.default_root)
+    """The checkout whose `data/` and `results/` are used."""
+    feedback: FeedbackConfig = field(default_factory=FeedbackConfig)
+    settings: Settings = field(default_factory=Settings)
+
+    def check(self) -> None:
+        """Raise `InvalidChoice` for what no job could do, before anything is built or started."""
+        choose("DEVICE", self.device, choices.DEVICES)
+        choose("PRECISION", self.precision, choices.PRECISIONS)
+        choose("ENVIRONMENTS", self.environments, choices.BACKENDS)
+        if self.environments == "envpool" and find_spec("envpool") is None:
+            raise InvalidChoice(
+                "ENVIRONMENTS=envpool needs EnvPool: pip install -c constraints.txt -e '.[fast]'"
+            )
+        if self.tensorboard and find_spec("tensorboard") is None:
+            raise InvalidChoice("TENSORBOARD=1 needs it: pip install -c constraints.txt -e '.[tensorboard]'")
+
+    def axes(self) -> Axes:
+        """What is compared; raises `InvalidChoice` for a name that is not known."""
+        preset = PRESETS[self.preset]
+        chosen = choices.parse_methods(self.methods or ",".join(preset.methods))
+        seeds = choices.parse_seeds(self.seeds) if self.seeds else preset.seeds
+        return Axes(find_tasks(self.task), chosen, seeds, choices.parse_study(self.study or preset.study))
+
+    def planned(self) -> list[tuple[Study, Feedback]]:
+        """Each task's study with its feedback, built if it is missing; nothing stands in the way of these."""
+        axes, folders = self.axes(), Folders(self.root)
+        device = choose_device(self.device)
+        settings = on_device(self.sized_settings(), device, self.precision, self.environments)
+        methods, name = register(axes.methods), axes.study
+        feedbacks = self.feedbacks()
+        studies = [
+            Study(
+                name,
+                self.preset,
+                task,
+                methods,
+                axes.seeds,
+                settings,
+                device,
+                typed_command(),
+                self.other_device,
+            )
+            for task in axes.tasks
+        ]
+        planned = list(zip(studies, feedbacks, strict=True))
+        if self.force_new:
+            name = name_beside(planned, folders)
+            planned = [(replace(study, name=name), feedback) for study, feedback in planned]
+        for study, feedback in planned:
+            check_study(study, feedback, folders)
+        return planned
+
+    def train(self, planned: Sequence[tuple[Study, Feedback]], listener: Listener | None = None) -> None:
+        """Train in this process what is unfinished; `listener` is told how far it is."""
+        observer = _event_writer() if self.tensorboard else None
+        for study, feedback in planned:
+            run_study(study, feedback, Folders(self.root), say, observer, listener)
+
+    def sized_settings(self) -> Settings:
+        """The settings with the steps that were asked for."""
+        return replace(self.settings, steps=self.steps) if self.steps else self.settings
+
+    def feedbacks(self) -> list[Feedback]:
+        """Of each task; what is missing is built."""
+        tasks, folders = find_tasks(self.task), Folders(self.root)
+        source = self._feedback_source(tasks, folders)
+        return [self._feedback(task, source, folders) for task in tasks]
+
+    def _feedback_source(self, tasks: Sequence[Task], folders: Folders) -> FeedbackSource:
+        given = (self.demonstrations, self.preferences, self.preference_file)
+        if len(tasks) > 1 and any(given):
+            raise InvalidChoice(
+                "ENV=all: --demonstrations, --preferences and --preference-file are of one task: name it"
+            )
+        if not (self.demonstrations and (self.preferences or self.preference_file)):
+            need_policies(tasks, folders)
+        return feedback_source(*given, self.feedback)
+
+    def _feedback(self, task: Task, source: FeedbackSource, folders: Folders) -> Feedback:
+        feedback, folder = make_feedback(task, source, folders, say)
+        unlike = unlike_reference(folders.root / "results", task.name, feedback.sha256)
+        say(f"feedback {feedback.sha256[:12]} in {folder}{unlike and f', {unlike}'}")
+        return feedback
+
+
+@dataclass(frozen=True)
+class Job(StudyCommand):
+    """Train one task, one method and a group of seeds in this process: what bench and sweep start."""
+
+    starter: int | None = None
+    """For who starts it on this machine: the descriptor of its end of their line (`job_line.py`)."""
+
+    def run(self) -> int:
+        """Train what is unfinished; who started it reports."""
+        starter = Starter(self.starter) if self.starter is not None else None
+        self.train(self.planned(), starter.tell if starter else None)
+        return 0
+
+
+def _event_writer() -> Callable[..., None]:
+    from aihf_control.study.tensorboard import write_events
+
+    return write_events

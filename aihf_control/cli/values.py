@@ -1,0 +1,215 @@
+"""What a user may ask for by name, checked with the standard library alone.
+
+`python3 -m aihf_control.cli.values ENV=hoper` answers before anything is installed or written: one
+line on standard output for the first wrong value, nothing when all are right.
+"""
+
+from __future__ import annotations
+
+import re
+import sys
+from collections.abc import Iterable
+from importlib.metadata import entry_points
+from pathlib import Path
+
+from aihf_control.envs.tasks import ALL_TASKS, BACKENDS, TASKS
+from aihf_control.errors import InvalidChoice, choose
+from aihf_control.hardware import DEVICES, PRECISIONS
+from aihf_control.methods.table import ENTRY_POINTS, METHODS, ChosenMethod
+
+PRESETS = ("smoke", "quick", "reference", "paper")
+LARGEST_SEED = 1_000_000
+CLUSTERS = ("local", "slurm")
+
+FOLDER_NAME = r"[A-Za-z0-9][A-Za-z0-9._-]*"
+
+
+def parse_tasks(value: str) -> tuple[str, ...]:
+    """`"hopper"` → `("hopper",)`; `"all"` → `ALL_TASKS`."""
+    return ALL_TASKS if choose("ENV", value, [*TASKS, "all"]) == "all" else (value,)
+
+
+def parse_methods(value: str) -> tuple[ChosenMethod, ...]:
+    """`"aihf,my=path/my_method.py:MyMethod"` → each method once, in this order; files must exist."""
+    chosen: dict[str, ChosenMethod] = {}
+    for entry in map(str.strip, value.split(",")):
+        method = _own_method(entry) if _is_own(entry) else _known_method(entry)
+        if method.file and not Path(method.file).is_file():
+            raise InvalidChoice(f"METHODS={entry}: there is no file {method.file}")
+        if chosen.setdefault(method.name, method) != method:
+            raise InvalidChoice(
+                f"METHODS={value}: two methods are named {method.name}: name one of them, as "
+                f"{method.name}_2=path/to/my_method.py:MyMethod"
+            )
+    return tuple(chosen.values())
+
+
+def parse_recorded(value: str, recorded: Iterable[str]) -> tuple[str, ...]:
+    """The names in METHODS to draw runs by: of `recorded` or built-in ones. Files need not exist any more."""
+    valid = dict.fromkeys([*METHODS, *recorded])
+    entries = map(str.strip, value.split(","))
+    names = (_own_method(entry).name if _is_own(entry) else entry for entry in entries)
+    return tuple(dict.fromkeys(choose("METHODS", name, valid) for name in names))
+
+
+def _is_own(entry: str) -> bool:
+    return re.search(r"[=:/]|\.py$", entry) is not None
+
+
+def _known_method(name: str) -> ChosenMethod:
+    if name in METHODS:  # looking for other packages takes a while
+        return ChosenMethod(name)
+    offered = sorted({point.name for point in entry_points(group=ENTRY_POINTS)} - set(METHODS))
+    try:
+        return ChosenMethod(_name_of_folder(name, choose("METHODS", name, [*METHODS, *offered])))
+    except InvalidChoice as error:
+        raise InvalidChoice(f"{error}, or your own as my_method.py:MyMethod") from None
+
+
+def _own_method(entry: str) -> ChosenMethod:
+    """`[name=]path/to/my_method.py:MyMethod`; without a name, the class's in snake case: my_method."""
+    name, _, place = entry.rpartition("=")
+    file, _, attribute = place.rpartition(":")
+    if not file.endswith(".py") or not attribute.isidentifier():
+        raise InvalidChoice(f"METHODS={entry} names no class in a file: write path/to/my_method.py:MyMethod")
+    name = name if "=" in entry else _snake_case(attribute)
+    if name.lower() in METHODS:  # AIHF too would be read as the built-in one
+        raise InvalidChoice(f"METHODS={entry}: {name} is built in: name yours, as my_{name}={place}")
+    return ChosenMethod(_name_of_folder(entry, name), file, attribute)
+
+
+def _snake_case(name: str) -> str:
+    """`MyMethod` → `my_method`, `GAILPlus` → `gail_plus`."""
+    return re.sub(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])", "_", name).lower()
+
+
+def _name_of_folder(entry: str, name: str) -> str:
+    if not re.fullmatch(FOLDER_NAME, name):
+        raise InvalidChoice(
+            f"METHODS={entry}: {name!r} cannot name a folder: use letters, digits, '.', '_' and '-', as in "
+            "my_method=path/to/my_method.py:MyMethod"
+        )
+    return name
+
+
+def parse_seeds(value: str) -> tuple[int, ...]:
+    """`"0-2,7"` → `(0, 1, 2, 7)`; seeds are whole numbers from 0, sorted, without repeats."""
+    seeds: set[int] = set()
+    for part in value.split(","):
+        first, dash, last = part.strip().partition("-")
+        if not _is_seed(first) or (dash and not _is_seed(last)):
+            raise InvalidChoice(
+                f"SEEDS={value} is not a list of seeds below {LARGEST_SEED:,}: write 0-2 or 0,1,2"
+            )
+        if dash and int(last) < int(first):
+            raise InvalidChoice(f"SEEDS={value}: the range {part} is empty, its end is below its start")
+        seeds.update(range(int(first), int(last if dash else first) + 1))
+    return tuple(sorted(seeds))
+
+
+def _is_seed(text: str) -> bool:
+    return text.isascii() and text.isdecimal() and len(text) < 10 and int(text) < LARGEST_SEED
+
+
+def parse_study(value: str) -> str:
+    """A study's name, which becomes a folder's."""
+    if not re.fullmatch(FOLDER_NAME, value):
+        raise InvalidChoice(f"STUDY={value} cannot name a folder: use letters, digits, '.', '_' and '-'")
+    return value
+
+
+def parse_share(variable: str, value: str) -> float:
+    """A number in [0, 1]."""
+    try:
+        share = float(value)
+    except ValueError:
+        share = -1.0
+    if not 0.0 <= share <= 1.0:
+        raise InvalidChoice(f"{variable}={value} is not a number from 0 to 1")
+    return share
+
+
+def parse_steps(value: str) -> int:
+    """A whole number of steps, at least 1."""
+    digits = value.replace("_", "")
+    if not (digits.isascii() and digits.isdecimal() and len(digits) < 16 and int(digits) > 0):
+        raise InvalidChoice(f"STEPS={value} is not a whole number above 0")
+    return int(digits)
+
+
+def parse_count(variable: str, value: str, least: int = 1) -> int:
+    """A whole number from `least` up."""
+    if not (value.isascii() and value.isdecimal() and len(value) < 10 and int(value) >= least):
+        raise InvalidChoice(f"{variable}={value} is not a whole number from {least} up")
+    return int(value)
+
+
+def parse_minutes(value: str) -> int:
+    """Slurm's way of writing a time limit, in minutes: `240`, `4:00:00`, `1-12:00:00`."""
+    match = re.fullmatch(r"(?:(?:(\d{1,3})-)?(\d{1,4}):(\d\d):(\d\d))|(\d{1,6})", value, re.ASCII)
+    if match is None:
+        raise InvalidChoice(
+            f"TIME={value} is not a time limit: write minutes, as 240, or 4:00:00, or 1-12:00:00"
+        )
+    days, hours, minutes, seconds, alone = (int(part or 0) for part in match.groups())
+    total = alone or (days * 24 + hours) * 60 + minutes + (seconds > 0)
+    if total < 2:
+        raise InvalidChoice(f"TIME={value} is too short: a job is told to stop a minute before its end")
+    return total
+
+
+def parse_slurm_name(variable: str, value: str) -> str:
+    """A partition or an account: nothing that a batch script could read as something else."""
+    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._,@-]*", value, re.ASCII):
+        raise InvalidChoice(f"{variable}={value} is no name: use letters, digits, '.', '_', ',', '@' and '-'")
+    return value
+
+
+def parse_file(variable: str, value: str) -> Path:
+    """A file that is there."""
+    if not Path(value).is_file():
+        raise InvalidChoice(f"{variable}={value}: there is no such file")
+    return Path(value)
+
+
+CHECKS = {
+    "ENV": parse_tasks,
+    "METHODS": parse_methods,
+    "SEEDS": parse_seeds,
+    "STEPS": parse_steps,
+    "PRESET": lambda value: choose("PRESET", value, PRESETS),
+    "STUDY": parse_study,
+    "DEVICE": lambda value: choose("DEVICE", value, DEVICES),
+    "PRECISION": lambda value: choose("PRECISION", value, PRECISIONS),
+    "ENVIRONMENTS": lambda value: choose("ENVIRONMENTS", value, BACKENDS),
+    "DEMO_MIX": lambda value: parse_share("DEMO_MIX", value),
+    "DEMO_NOISE": lambda value: parse_share("DEMO_NOISE", value),
+    "LABEL_ERROR": lambda value: parse_share("LABEL_ERROR", value),
+    "PREFERENCE_FILE": lambda value: parse_file("PREFERENCE_FILE", value),
+    "JOBS": lambda value: parse_count("JOBS", value),
+    "CLUSTER": lambda value: choose("CLUSTER", value, CLUSTERS),
+    "PARTITION": lambda value: parse_slurm_name("PARTITION", value),
+    "ACCOUNT": lambda value: parse_slurm_name("ACCOUNT", value),
+    "TIME": parse_minutes,
+    "GPUS": lambda value: parse_count("GPUS", value, least=0),
+    "CPUS": lambda value: parse_count("CPUS", value),
+    "MEMORY": lambda value: parse_count("MEMORY", value),
+    "SEEDS_PER_JOB": lambda value: parse_count("SEEDS_PER_JOB", value),
+}
+
+
+def main(arguments: list[str]) -> int:
+    """Check `VARIABLE=value` arguments; an empty value means the default and is skipped."""
+    for argument in arguments:
+        variable, _, value = argument.partition("=")
+        try:
+            if value:
+                CHECKS[variable](value)
+        except InvalidChoice as error:
+            print(error)
+            return 2
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

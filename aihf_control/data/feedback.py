@@ -1,0 +1,232 @@
+"""Feedback: demonstrations, labelled pairs and held-out pairs, as plain `.npz` files with a manifest.
+
+The same configuration and episodes give the same bytes, so that a hash names the feedback of a run.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from aihf_control.data.feedback_files import (
+    FILES,
+    FORMAT,
+    decode,
+    digest,
+    encode,
+    read_manifest,
+    read_verified,
+    to_episodes,
+    to_pairs,
+)
+from aihf_control.data.teacher import Teacher, make_pairs
+from aihf_control.data.types import Episode, Feedback, PreferencePairs, Transitions
+from aihf_control.errors import InvalidData
+from aihf_control.runs.files import write_atomically
+
+HELD_OUT_SHARE = 0.1
+"""Share of each preference tier's episodes kept for the held-out pairs alone."""
+
+NoisyRollouts = Callable[[float, int, int], Sequence[Episode]]
+"""(standard deviation of the action noise, transitions, seed) → episodes of the demonstrating policy."""
+
+
+@dataclass(frozen=True)
+class FeedbackConfig:
+    """What is asked of the feedback; the defaults are the paper's numbers (Figure 5)."""
+
+    demonstration_transitions: int = 10_000
+    """Whole episodes are taken until they hold at least this many transitions."""
+    pairs: int = 20_000
+    held_out_pairs: int = 1_000
+    segment_length: int = 50
+    demo_mix: float = 0.0
+    """Share of the demonstrations (episodes) that come from a lower tier."""
+    demo_noise: float = 0.0
+    """Standard deviation of Gaussian noise on the demonstrator's actions, rolled out anew."""
+    teacher: Teacher = field(default_factory=Teacher)
+    """Labels `pairs`. The held-out pairs are labelled without any error: they measure the reward."""
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        for name in ("demonstration_transitions", "pairs", "held_out_pairs", "segment_length"):
+            if getattr(self, name) < 1:
+                raise InvalidData(f"{name} is {getattr(self, name)}, must be at least 1")
+        if not 0.0 <= self.demo_mix <= 1.0:
+            raise InvalidData(f"demo_mix is {self.demo_mix}, outside [0, 1]")
+        if not 0.0 <= self.demo_noise < np.inf:
+            raise InvalidData(f"demo_noise is {self.demo_noise}, not a number from 0 up")
+
+
+@dataclass(frozen=True)
+class Sources:
+    """The dataset ids that the episodes came from, for the manifest."""
+
+    task: str
+    demonstrations: str
+    preferences: tuple[str, ...]
+    lower_tier: str | None = None
+    preference_file: str | None = None
+    """SHA-256 of a file with people's labels, which took the place of `preferences`."""
+
+
+def build_feedback(
+    config: FeedbackConfig,
+    demonstrations: Sequence[Episode],
+    lower_tier: Sequence[Episode],
+    preference_tiers: Sequence[Sequence[Episode]],
+    noisy_rollouts: NoisyRollouts | None = None,
+    labelled: tuple[PreferencePairs, PreferencePairs] | None = None,
+) -> Feedback:
+    """Compose the feedback out of whole tiers; (pairs, held-out pairs) may be `labelled` already.
+
+    With `config.demo_noise` the high tier's demonstrations are `noisy_rollouts` instead of
+    `demonstrations`; those of `lower_tier` stay as they are. Held-out episodes are drawn first and
+    are used nowhere else. Raises `InvalidData` when a pool is too small or missing.
+    """
+    split, choice, pairs, held_pairs = (np.random.default_rng([config.seed, purpose]) for purpose in range(4))
+    held_out, training = ([], []) if labelled else _split(preference_tiers, split)
+    kept_back = {_fingerprint(episode) for episode in held_out}
+    if config.demo_noise:
+        if noisy_rollouts is None:
+            raise InvalidData(f"demo_noise={config.demo_noise} needs the policy behind the demonstrations")
+        demonstrations = noisy_rollouts(config.demo_noise, config.demonstration_transitions, config.seed)
+    high, low = (
+        [episode for episode in pool if _fingerprint(episode) not in kept_back]
+        for pool in (demonstrations, lower_tier)
+    )
+    labelled = labelled or (
+        _label(training, config.pairs, config.segment_length, config.teacher, pairs),
+        _label(held_out, config.held_out_pairs, config.segment_length, Teacher(), held_pairs),
+    )
+    feedback = Feedback(_demonstrations(config, high, low, choice), *labelled, sha256="")
+    return replace(feedback, sha256=digest(encode(feedback)))
+
+
+def lower_tier_count(config: FeedbackConfig, episodes: int) -> int:
+    """How many of the first `episodes` demonstrations come from the lower tier."""
+    return int(config.demo_mix * episodes + 0.5)
+
+
+def save_feedback(feedback: Feedback, folder: Path, *, config: FeedbackConfig, sources: Sources) -> None:
+    """Write three `.npz` files and then `manifest.json`, each atomically, into `folder`."""
+    folder.mkdir(parents=True, exist_ok=True)
+    files = encode(feedback)
+    manifest = {
+        "format": FORMAT,
+        "sha256": feedback.sha256,
+        "files": {name: hashlib.sha256(content).hexdigest() for name, content in files.items()},
+        "config": asdict(config),
+        "sources": asdict(sources),
+        "demonstrations": _describe_demonstrations(feedback.demonstrations, config),
+        "pairs": _describe_pairs(feedback.pairs, people=sources.preference_file is not None),
+        "held_out": _describe_pairs(feedback.held_out, people=sources.preference_file is not None),
+    }
+    for name, content in files.items():
+        write_atomically(folder / name, content)
+    write_atomically(folder / "manifest.json", (json.dumps(manifest, indent=2) + "\n").encode())
+
+
+def load_feedback(folder: Path) -> Feedback:
+    """Read what `save_feedback` wrote; raises `InvalidData` naming file, field and first bad index."""
+    manifest = read_manifest(folder / "manifest.json")
+    contents = {name: read_verified(folder / name, manifest["files"].get(name)) for name in FILES}
+    if digest(contents) != manifest["sha256"]:
+        raise InvalidData(f"{folder / 'manifest.json'}: sha256 is not that of its files: build it again")
+    parts: dict[str, Any] = {}
+    widths: tuple[int, ...] = ()
+    for name, content in contents.items():
+        try:
+            arrays = decode(content, FILES[name])
+            parts[name] = to_episodes(arrays) if name == "demonstrations.npz" else to_pairs(arrays)
+            found = tuple(arrays[column].shape[1] for column in ("observations", "actions"))
+            if found != (widths := widths or found):
+                raise InvalidData(f"observations and actions are {found} wide, the demonstrations' {widths}")
+        except InvalidData as error:
+            raise InvalidData(f"{folder / name}: {error}") from None
+    return Feedback(
+        demonstrations=parts["demonstrations.npz"],
+        pairs=parts["preferences.npz"],
+        held_out=parts["held_out.npz"],
+        sha256=manifest["sha256"],
+    )
+
+
+def _split(
+    tiers: Sequence[Sequence[Episode]], rng: np.random.Generator
+) -> tuple[list[Episode], list[Episode]]:
+    """(held out, for training); every tier gives its share of both."""
+    held_out: list[Episode] = []
+    training: list[Episode] = []
+    for index, tier in enumerate(tiers):
+        if len(tier) < 2:
+            raise InvalidData(f"preference tier {index} has {len(tier)} episodes, needs 2: one is held out")
+        order = rng.permutation(len(tier))
+        count = max(1, round(HELD_OUT_SHARE * len(tier)))
+        held_out += [tier[i] for i in np.sort(order[:count])]
+        training += [tier[i] for i in np.sort(order[count:])]
+    return held_out, training
+
+
+def _demonstrations(
+    config: FeedbackConfig, high: Sequence[Episode], low: Sequence[Episode], rng: np.random.Generator
+) -> tuple[Episode, ...]:
+    """Random whole episodes, the lower tier's spread evenly among them."""
+    pools = {"high": [high[i] for i in rng.permutation(len(high))]}
+    pools["lower"] = [low[i] for i in rng.permutation(len(low))]
+    chosen: list[Episode] = []
+    steps = 0
+    while steps < config.demonstration_transitions:
+        is_low = lower_tier_count(config, len(chosen) + 1) > lower_tier_count(config, len(chosen))
+        tier = "lower" if is_low else "high"
+        if not pools[tier]:
+            progress = f"{steps} of {config.demonstration_transitions}"
+            raise InvalidData(f"the {tier} tier ran out of episodes at {progress} demonstration transitions")
+        chosen.append(pools[tier].pop())
+        steps += len(chosen[-1])
+    return tuple(chosen)
+
+
+def _label(
+    episodes: Sequence[Episode], count: int, length: int, teacher: Teacher, rng: np.random.Generator
+) -> PreferencePairs:
+    steps = Transitions.from_episodes(episodes)
+    return make_pairs(episodes, steps, count=count, length=length, teacher=teacher, rng=rng)
+
+
+def _fingerprint(episode: Episode) -> bytes:
+    """Tells episodes apart by content, so that a tier loaded twice is still recognised."""
+    columns = (episode.observations, episode.actions, episode.rewards)
+    return hashlib.sha256(b"".join(np.asarray(c, dtype="<f8").tobytes() for c in columns)).digest()
+
+
+def _describe_demonstrations(episodes: Sequence[Episode], config: FeedbackConfig) -> dict[str, Any]:
+    returns = [episode.episode_return for episode in episodes]
+    return {
+        "episodes": len(episodes),
+        "from_lower_tier": lower_tier_count(config, len(episodes)),
+        "transitions": sum(len(episode) for episode in episodes),
+        "return_mean": float(np.mean(returns)),
+        "return_std": float(np.std(returns)),
+        "return_min": min(returns),
+        "return_max": max(returns),
+    }
+
+
+def _describe_pairs(pairs: PreferencePairs, *, people: bool) -> dict[str, Any]:
+    counts = {"pairs": len(pairs), "transitions": len(pairs.preferred.steps)}
+    if people:  # nobody knows the true returns of what they saw
+        return counts | {"equal_share": float(np.mean(pairs.confidence == 0.5))}
+    better, worse = pairs.preferred.returns(), pairs.rejected.returns()
+    return counts | {
+        "preferred_return_mean": float(better.mean()),
+        "rejected_return_mean": float(worse.mean()),
+        "equal_share": float(np.mean(pairs.confidence == 0.5)),
+        "against_true_return_share": float(np.mean((better < worse) & (pairs.confidence > 0.5))),
+    }

@@ -1,0 +1,122 @@
+"""The methods, a row each: all that the rest of the package knows of them (standard library only).
+
+A new method is one file in `aihf_control/methods/` and one row here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from importlib import import_module
+from typing import TYPE_CHECKING, Any, Literal
+
+if TYPE_CHECKING:
+    from aihf_control.methods.method import Context, Method
+
+ENTRY_POINTS = "aihf_control.methods"
+"""The entry-point group in which other packages offer methods; a built-in's name stays the built-in's."""
+
+OTHER_COLOURS = ("#B0862B", "#C2456F", "#56B4E9")
+"""Of methods without a row, one after the other."""
+
+
+@dataclass(frozen=True)
+class MethodRow:
+    """One method; calling it with a `Context` makes it."""
+
+    place: str
+    """`file:Class`, in this folder."""
+    label: str
+    """The name a reader knows it by."""
+    legend: str
+    """The same with what it learns from, for a stranger."""
+    colour: str
+    options: Mapping[str, Any] = field(default_factory=dict)
+    """Further arguments of the class: two methods may be one class."""
+    settings: str = ""
+    """The block of `Settings` that is its own; none if empty."""
+    axis: Literal["steps", "updates", "none"] = "steps"
+    """What its curve counts: SAC steps, updates of its own, or nothing, for it is done once it has begun."""
+    learns_reward: bool = False
+    """Whether it keeps a reward network."""
+    line: Literal["thick", "thin", "faint", "none"] = "thick"
+    """How it is drawn beside the others; none: it is in tables alone."""
+    expected: bool = True
+    """Whether a comparison has a row for it even where it was not run."""
+
+    def __call__(self, context: Context) -> Method:
+        """S runs of it."""
+        file, _, name = self.place.partition(":")
+        made: Method = getattr(import_module(f"aihf_control.methods.{file}"), name)(context, **self.options)
+        return made
+
+
+METHODS = {
+    "aihf": MethodRow(
+        "aihf:AIHF", "AIHF", "AIHF: both, jointly", "#E8710A", settings="aihf", learns_reward=True
+    ),
+    "rlhf": MethodRow(
+        "rlhf:RLHF", "RLHF", "RLHF: cloned, then preferences", "#0B6BB8", settings="rlhf", learns_reward=True
+    ),
+    "ipl": MethodRow(
+        "ipl:IPL", "IPL", "IPL: cloned, then preferences, offline", "#9B5FC0", settings="ipl", axis="updates"
+    ),
+    "bc": MethodRow("bc:BC", "BC", "BC: demonstrations, cloned", "#8A8A8A", axis="none"),
+    "irl": MethodRow(
+        "aihf:AIHF", "IRL", "IRL: demonstrations alone", "#00917C",
+        {"preferences": False}, settings="aihf", learns_reward=True, line="thin",
+    ),
+    "oracle": MethodRow(
+        "oracle:Oracle", "Oracle (true reward)", "Oracle: the true reward", "#3D3D3D", line="faint"
+    ),
+    "constant_plus": MethodRow(
+        "constant:Constant", "Constant +1", "Constant +1", "#B8B8B8",
+        {"value": 1.0}, line="none", expected=False,
+    ),
+    "constant_minus": MethodRow(
+        "constant:Constant", "Constant −1", "Constant −1", "#CFCFCF",
+        {"value": -1.0}, line="none", expected=False,
+    ),
+}  # fmt: skip
+
+OWN: dict[str, Callable[[Context], Method]] = {}
+"""Methods from outside the package, while a process runs them; `external.register` adds them."""
+
+
+@dataclass(frozen=True)
+class ChosenMethod:
+    """What a user asked for: a known name, or the user's own with the file and the class in it."""
+
+    name: str
+    file: str = ""
+    attribute: str = ""
+
+    @property
+    def entry(self) -> str:
+        """As `METHODS=` names it."""
+        return f"{self.name}={self.file}:{self.attribute}" if self.file else self.name
+
+
+def make(name: str, context: Context) -> Method:
+    """S runs of a built-in or a registered method."""
+    return (OWN.get(name) or METHODS[name])(context)
+
+
+def method_label(method: str) -> str:
+    """The name a reader knows `method` by: `aihf` → AIHF; a user's own as it was named."""
+    return METHODS[method].label if method in METHODS else method
+
+
+def axis_of(method: str) -> str:
+    """What a method's curve counts: steps (a user's own too), updates or none."""
+    return METHODS[method].axis if method in METHODS else "steps"
+
+
+def line_of(method: str) -> str:
+    """How a method is drawn: thick (a user's own too), thin, faint or none."""
+    return METHODS[method].line if method in METHODS else "thick"
+
+
+def learns_reward(method: str) -> bool:
+    """Whether a method keeps a reward network; of a user's own its records tell."""
+    return METHODS[method].learns_reward if method in METHODS else True

@@ -1,0 +1,140 @@
+"""What the numbers say in plain sentences: the yardstick, the rivals, what preferences add."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from aihf_control.envs.tasks import task_title
+from aihf_control.methods.table import method_label
+from aihf_control.report.comparison import OURS, Comparison, Line
+from aihf_control.report.results import MethodResults, StudyResults
+from aihf_control.report.tables import number
+from aihf_control.statistics import interquartile_mean
+
+RIVALS = ("rlhf", "ipl")
+FIRM = 0.9
+"""P(AIHF > rival) above which AIHF is said to be better."""
+CONTROL = "irl"
+"""AIHF without its preference term, with the same settings and budget."""
+
+
+@dataclass(frozen=True)
+class Yardstick:
+    """How far AIHF comes: its final IQM against the lower of two heights it can be expected to reach."""
+
+    task: str
+    final: float
+    demonstrations: float
+    oracle: float | None
+    """IQM of the oracle at its last evaluation that is not after AIHF's last; None without an oracle."""
+    oracle_step: int | None
+    steps: int
+
+    @property
+    def height(self) -> float:
+        """The lower of the two."""
+        return self.demonstrations if self.oracle is None else min(self.demonstrations, self.oracle)
+
+    @property
+    def share(self) -> float | None:
+        """AIHF's final return as a share of the height; None where that is not above zero."""
+        return self.final / self.height if self.height > 0 else None
+
+
+def yardstick(task: StudyResults) -> Yardstick | None:
+    """The yardstick on one task; None without AIHF."""
+    found = {results.method: results for results in task.methods if results.runs}
+    if OURS not in found:
+        return None
+    ours = found[OURS]
+    last = int(ours.steps[-1])
+    oracle, step = _height_at(found.get("oracle"), last)
+    final = float(interquartile_mean(ours.final))
+    return Yardstick(task.task, final, task.feedback.demonstrations_return, oracle, step, last)
+
+
+def _height_at(results: MethodResults | None, step: int) -> tuple[float | None, int | None]:
+    if results is None:
+        return None, None
+    row = int(np.searchsorted(results.steps, step, side="right")) - 1
+    return float(interquartile_mean(results.returns[:, row])), int(results.steps[row])
+
+
+def _yardstick_sentence(measured: Yardstick) -> str:
+    name, demonstrations = task_title(measured.task), number(measured.demonstrations)
+    ours = f"{name}: AIHF's {number(measured.final)} at step {measured.steps:,}"
+    if measured.oracle is None:
+        of = f"the demonstrations' mean, {demonstrations} (there is no oracle to compare with)"
+    else:
+        at = "at the same step" if measured.oracle_step == measured.steps else f"at {measured.oracle_step:,}"
+        of = (
+            f"{number(measured.height)}, the lower of the demonstrations' mean {demonstrations} and the "
+            f"oracle's {number(measured.oracle)} {at}"
+        )
+    if measured.share is None:
+        return f"{ours} has no yardstick above zero: it would be {of}."
+    return f"{ours} is {measured.share:.0%} of {of}."
+
+
+def _probability(line: Line) -> str:
+    """`P(AIHF > RLHF) = 0.93 [0.80 to 1.00]`, with a word on how little few seeds say."""
+    score = line.improvement
+    assert score is not None
+    seeds = min(len(results.runs) for results in line.results)
+    said = f"P(AIHF > {method_label(line.method)}) = {score.estimate:.2f}"
+    if score.interval == "one seed":
+        return f"{said}, from one seed"
+    few = score.interval == "few seeds"
+    weak = f", only {seeds} seed{'s' if seeds > 1 else ''}: weak evidence" if few else ""
+    return f"{said} [{score.low:.2f} to {score.high:.2f}]{weak}"
+
+
+def _rival_sentence(name: str, lines: Sequence[Line]) -> str | None:
+    rivals = [line for line in lines if line.method in RIVALS and line.improvement is not None]
+    if not rivals:
+        return None
+    said = "; ".join(_probability(line) for line in rivals)
+    won = [line for line in rivals if line.improvement and line.improvement.estimate > FIRM]
+    names = [method_label(line.method) for line in won or rivals]
+    if won:
+        verdict = f"above {' and '.join(names)}" + (" alone" if len(won) < len(rivals) else "")
+    else:
+        verdict = f"above neither {' nor '.join(names)}" if len(names) > 1 else f"not above {names[0]}"
+    return f"{name}: AIHF is {verdict} with P > {FIRM}: {said}."
+
+
+def _control_sentence(name: str, lines: Sequence[Line]) -> str | None:
+    line = next((line for line in lines if line.method == CONTROL and line.improvement), None)
+    if line is None or line.improvement is None:
+        return None
+    score = line.improvement
+    if score.interval == "one seed":
+        verdict = "one seed cannot say whether preferences add anything to the demonstrations"
+    elif score.low > 0.5:
+        verdict = "preferences add to what the demonstrations alone give"
+    elif score.high < 0.5:
+        verdict = "preferences take away from what the demonstrations alone give"
+    else:
+        verdict = "preferences do not measurably add to what the demonstrations alone give"
+    return f"{name}: {verdict}: {_probability(line)}."
+
+
+def findings(comparison: Comparison, tables: Sequence[Sequence[Line]], overall: Sequence[Line]) -> list[str]:
+    """The sentences; `tables` are the lines of each task, `overall` those over all tasks."""
+    measured = [yardstick(task) for task in comparison.tasks]
+    sentences: list[str | None] = [_yardstick_sentence(one) for one in measured if one is not None]
+    named = [(task_title(task.task), lines) for task, lines in zip(comparison.tasks, tables, strict=True)]
+    if len(comparison.tasks) > 1:
+        named.append(("Over all tasks", overall))
+    sentences += [_rival_sentence(name, lines) for name, lines in named]
+    sentences += [_control_sentence(name, lines) for name, lines in named]
+    controlled = {task.task for task, _ in comparison.of(OURS)} & {t.task for t, _ in comparison.of(CONTROL)}
+    if not controlled:
+        sentences.append(
+            "Whether the preferences add anything to the demonstrations is not known: AIHF and "
+            f"{method_label(CONTROL)} have no task in common."
+        )
+    return [sentence for sentence in sentences if sentence]

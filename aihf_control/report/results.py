@@ -1,0 +1,205 @@
+"""Run directories in, typed records out. Everything a figure or a table shows comes through here.
+
+A failed seed stays: from its failing step on it scores as a random policy (the task's reference
+return, else 0). A seed that is running, or was never started, has no score and is `missing`.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TypeVar
+
+import numpy as np
+import pandas as pd
+
+from aihf_control.arrays import Floats, Integers
+from aihf_control.methods.table import METHODS, axis_of
+from aihf_control.runs.records import (
+    FeedbackRecord,
+    InvalidResults,
+    References,
+    Run,
+    RunConfig,
+    build,
+    load_json,
+    read_progress_table,
+    read_status_record,
+)
+
+T = TypeVar("T")
+
+
+class NoResults(InvalidResults):
+    """There is nothing to show yet."""
+
+
+def recorded_methods(folder: Path) -> tuple[str, ...]:
+    """The methods with seeds in `<root>/<study>/<task>/`: built-in ones in order, then others by name."""
+    there = {path.parent.name for path in folder.glob("*/seed_*")}
+    return (*(name for name in METHODS if name in there), *sorted(there - set(METHODS)))
+
+
+@dataclass(frozen=True)
+class MethodResults:
+    """The seeds of one method, in order: `steps` (T,), `returns` (seeds, T), failures scored as random.
+
+    `runs` may be empty; `missing` names seeds of a known batch without a finished or failed run.
+    """
+
+    method: str
+    runs: tuple[Run, ...]
+    missing: tuple[int, ...]
+    steps: Integers
+    returns: Floats
+
+    @property
+    def seeds(self) -> tuple[int, ...]:
+        """The seeds of `runs`."""
+        return tuple(run.config.seed for run in self.runs)
+
+    @property
+    def final(self) -> Floats:
+        """(seeds,) returns of the last evaluation."""
+        return self.returns[:, -1] if self.runs else np.empty(0)
+
+    @property
+    def finished(self) -> tuple[Run, ...]:
+        """The runs that reached their last step."""
+        return tuple(run for run in self.runs if not run.failed)
+
+    @property
+    def failed(self) -> tuple[Run, ...]:
+        """The runs that were given up; their scores are in `returns` all the same."""
+        return tuple(run for run in self.runs if run.failed)
+
+
+@dataclass(frozen=True)
+class StudyResults:
+    """All methods of a study on one task, in the order asked for, and what their runs have in common."""
+
+    study: str
+    task: str
+    preset: str
+    commands: tuple[str, ...]
+    feedback: FeedbackRecord
+    references: References | None
+    evaluation_episodes: int
+    methods: tuple[MethodResults, ...]
+
+
+def _shared(runs: Sequence[Run], name: str, value: Callable[[RunConfig], T]) -> T:
+    """The one value all `runs` have; two values cannot stand in one figure."""
+    first = runs[0]
+    for run in runs[1:]:
+        if value(run.config) != value(first.config):
+            raise InvalidResults(
+                f"{run.folder / 'config.json'}: {name} differs from {first.folder / 'config.json'}: "
+                "they cannot be compared; rerun one of them, or report its method by itself"
+            )
+    return value(first.config)
+
+
+def _seed_folders(folder: Path) -> list[tuple[int, Path]]:
+    matches = ((re.fullmatch(r"seed_(\d+)", path.name), path) for path in folder.glob("seed_*"))
+    return sorted((int(match[1]), path) for match, path in matches if match)
+
+
+def _check_place(folder: Path, config: RunConfig, place: tuple[str, str, str, int]) -> None:
+    have = (config.study, config.task, config.method, config.seed)
+    for name, value, expected in zip(("study", "task", "method", "seed"), have, place, strict=True):
+        if value != expected:
+            raise InvalidResults(f"{folder / 'config.json'}: {name} is {value!r}, the folder's {expected!r}")
+
+
+def _read_runs(root: Path, study: str, task: str, method: str) -> tuple[tuple[Run, ...], tuple[int, ...]]:
+    """The ended runs of one method, by seed, and the seeds known of that have not ended."""
+    runs: list[Run] = []
+    known: set[int] = set()
+    for seed, folder in _seed_folders(root / method):
+        known.add(seed)
+        if not (folder / "config.json").exists():
+            continue
+        path = folder / "config.json"
+        config = build(path, RunConfig, load_json(path))
+        _check_place(folder, config, (study, task, method, seed))
+        known.update(config.batch)
+        if not (folder / "status.json").exists():
+            continue
+        status = read_status_record(folder / "status.json")
+        if status.state != "running":
+            runs.append(Run(folder, config, read_progress_table(folder / "progress.csv"), status))
+    return tuple(runs), tuple(sorted(known - {run.config.seed for run in runs}))
+
+
+def _kept(run: Run) -> pd.DataFrame:
+    """The rows that count: all of a finished run, those before the failing step of a failed one."""
+    failed_at = run.status.failed_at_step
+    return run.progress if failed_at is None else run.progress[run.progress["step"] < failed_at]
+
+
+def _common_steps(method: str, runs: Sequence[Run]) -> Integers:
+    """The method's evaluation steps: those of its finished runs, which must agree."""
+    finished = [run for run in runs if not run.failed]
+    for run in finished:
+        first, own = finished[0].progress["step"], run.progress["step"]
+        if not own.equals(first) or own.empty:
+            raise InvalidResults(
+                f"{run.folder / 'progress.csv'}: step has {len(own)} rows up to {own.max()}, in "
+                f"{finished[0].folder.name} {len(first)} up to {first.max()}: run all seeds of {method} alike"
+            )
+    if finished:
+        return finished[0].progress["step"].to_numpy(np.int64)
+    if not runs or axis_of(method) == "none":
+        return np.zeros(min(len(runs), 1), np.int64)
+    config = runs[0].config
+    return np.arange(0, config.steps + 1, config.round_steps, dtype=np.int64)
+
+
+def _scores(run: Run, steps: Integers, random_return: float) -> Floats:
+    """(T,) returns at `steps`; a failed run scores `random_return` from its failing step on."""
+    kept = _kept(run)
+    path = run.folder / "progress.csv"
+    returns = kept["return_mean"].to_numpy(np.float64)
+    if not np.array_equal(kept["step"], steps[: len(kept)]):
+        raise InvalidResults(f"{path}: step does not follow the method's other seeds")
+    for row, value in enumerate(returns):
+        if not np.isfinite(value):
+            raise InvalidResults(f"{path}: return_mean in row {row} is {value}, not a number")
+    return np.concatenate([returns, np.full(len(steps) - len(kept), random_return)])
+
+
+def _read_method(root: Path, study: str, task: str, method: str) -> MethodResults:
+    runs, missing = _read_runs(root, study, task, method)
+    steps = _common_steps(method, runs)
+    rows = []
+    for run in runs:
+        references = run.config.references
+        rows.append(_scores(run, steps, references.random if references else 0.0))
+    return MethodResults(method, runs, missing, steps, np.array(rows).reshape(len(runs), len(steps)))
+
+
+def read_study(root: Path, study: str, task: str, methods: Sequence[str]) -> StudyResults:
+    """Read `<root>/<method>/seed_<k>/` for each of `methods`.
+
+    Raises `InvalidResults`, naming file and field, for a file that breaks its format and for runs that
+    cannot be compared (other feedback, references or preset), and `NoResults` if no run at all has ended.
+    """
+    read = tuple(_read_method(root, study, task, method) for method in methods)
+    runs = [run for results in read for run in results.runs]
+    if not runs:
+        raise NoResults(f"{root}: no run of {', '.join(methods)} has ended")
+    return StudyResults(
+        study=study,
+        task=task,
+        preset=_shared(runs, "preset", lambda config: config.preset),
+        commands=tuple(dict.fromkeys(run.config.command for run in runs)),
+        feedback=_shared(runs, "feedback", lambda config: config.feedback),
+        references=_shared(runs, "references", lambda config: config.references),
+        evaluation_episodes=_shared(
+            runs, "settings.evaluation_episodes", lambda config: config.settings.evaluation_episodes
+        ),
+        methods=read,
+    )

@@ -1,0 +1,65 @@
+"""`appendix.md`: how a study's methods end under the other horizon rule, beside the main one's."""
+
+from __future__ import annotations
+
+from aihf_control.envs.tasks import TASKS, task_title
+from aihf_control.methods.table import axis_of, method_label
+from aihf_control.report.comparison import Comparison
+from aihf_control.report.comparison_tables import bracketed, table
+from aihf_control.report.provenance import UNKNOWN, origin
+from aihf_control.report.results import MethodResults, StudyResults
+from aihf_control.report.tables import NOTHING, number, score_of
+
+OTHER_HORIZON = ("-fixed-horizon", "-standard-horizon")
+"""A study of this name, with the main one's before it, holds the same methods under the other rule."""
+
+
+def _horizon(task: StudyResults) -> str:
+    rules = {origin(run).settings.get("fixed_horizon") for results in task.methods for run in results.runs}
+    names = ["fixed horizon"] * (True in rules) + ["standard horizon"] * (False in rules)
+    return " and ".join(names) or f"horizon {UNKNOWN}"
+
+
+def _final(results: MethodResults | None) -> str:
+    if results is None or not results.runs:
+        return NOTHING
+    count = f", {len(results.runs)} seeds" if len(results.runs) > 1 else ""
+    return bracketed(score_of(results.final, 0), number) + count
+
+
+def _last_step(task: StudyResults) -> int:
+    return max(int(results.steps[-1]) for results in task.methods if results.runs)
+
+
+def _task_parts(main: StudyResults, other: StudyResults) -> list[str]:
+    theirs = {results.method: results for results in other.methods if results.runs}
+    rows = []
+    for results in main.methods:
+        method = results.method
+        if results.runs or method in theirs:
+            same = axis_of(method) != "steps" and method not in theirs  # offline: no environment
+            cell = "the same: it trains on data alone" if same else _final(theirs.get(method))
+            rows.append([method_label(method), _final(results), cell])
+    steps = list(dict.fromkeys(f"{_last_step(study):,}" for study in (main, other)))
+    header = ["Method", *(f"{study.study} ({_horizon(study)})" for study in (main, other))]
+    return [f"{' against '.join(steps)} steps.", table(header, rows)]
+
+
+def appendix(main: Comparison, other: Comparison) -> str:
+    """`appendix.md`: final returns under both horizon rules, on the main study's tasks and methods."""
+    parts = [
+        f"# {main.study}: the other horizon rule",
+        "Interquartile means over seeds of the final return, always evaluated in the standard environment; "
+        "brackets as in `table.md`. With the fixed horizon a robot that falls plays on to the time limit "
+        "while a learned reward trains; with the standard one its episode ends.",
+    ]
+    others = {task.task: task for task in other.tasks}
+    for task in main.tasks:
+        parts.append(f"## {task_title(task.task)}")
+        if task.task in others:
+            parts += _task_parts(task, others[task.task])
+        else:
+            same = task.task in TASKS and not TASKS[task.task].can_fall
+            why = "its robot cannot fall, so both rules are one" if same else "no run here"
+            parts.append(f"{other.study}: {why}.")
+    return "\n\n".join(parts) + "\n"

@@ -1,0 +1,149 @@
+"""Files that are whole or absent, whatever kills the process that writes them."""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import json
+import os
+import secrets
+import shutil
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from aihf_control.runs.processes import Process
+
+TEMPORARY_PREFIX = ".tmp-"
+LEFTOVER_SECONDS = 3600.0
+"""Age at which a temporary file is given up even if its writer may live, on another host."""
+
+_REMEDIES = {
+    errno.ENOSPC: "free some space",
+    errno.EDQUOT: "free some of your quota",
+    errno.EFBIG: "raise the limit on a file's size (ulimit -f)",
+    errno.EROFS: "choose a folder that can be written",
+    errno.EACCES: "choose a folder that you may write",
+}
+
+
+class CannotWrite(OSError):
+    """A file could not be written and is as it was before; the one line names it and the remedy."""
+
+
+@contextmanager
+def naming(path: Path) -> Iterator[None]:
+    """Turn an `OSError` within into a `CannotWrite` that names `path`."""
+    try:
+        yield
+    except CannotWrite:
+        raise
+    except OSError as error:
+        remedy = _REMEDIES.get(error.errno or 0, "mend that")
+        reason = f"{error.strerror or error}: {remedy} and run the same command again"
+        raise CannotWrite(f"{path} cannot be written: {reason}") from error
+
+
+def temporary_beside(path: Path) -> Path:
+    """A new name in the folder of `path`, from which `remove_leftovers` can tell who made it."""
+    return path.with_name(f"{TEMPORARY_PREFIX}{Process.current()}-{secrets.token_hex(4)}")
+
+
+def make_folder(folder: Path) -> None:
+    """Make `folder` and those above it, unless they are there. Raises `CannotWrite`."""
+    with naming(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+
+
+def write_atomically(path: Path, content: bytes) -> None:
+    """Make `content` all of the file `path`: a reader, or a crash, sees the old file or the new one.
+
+    Raises `CannotWrite`, with no temporary file left, if the disk is full or may not be written.
+    """
+    temporary = temporary_beside(path)
+    with naming(path):
+        try:
+            _write_synced(temporary, content)
+            os.replace(temporary, path)
+        except BaseException:
+            with suppress(OSError):
+                temporary.unlink(missing_ok=True)
+            raise
+        _sync_folder(path.parent)
+
+
+def _write_synced(path: Path, content: bytes) -> None:
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666)
+    try:
+        write_all(descriptor, content)
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def write_all(descriptor: int, content: bytes) -> None:
+    """Write all of `content`, however little of it the system takes at a time. Raises `OSError`."""
+    rest = memoryview(content)
+    while rest:
+        rest = rest[os.write(descriptor, rest) :]
+
+
+def _sync_folder(folder: Path) -> None:
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    except OSError as error:
+        if error.errno not in (errno.EINVAL, errno.ENOTSUP):  # some network file systems cannot
+            raise
+    finally:
+        os.close(descriptor)
+
+
+def remove_leftovers(folder: Path) -> None:
+    """Remove what dead processes left half-written in `folder`; a live one's files stay."""
+    for path in folder.glob(f"{TEMPORARY_PREFIX}*"):
+        with suppress(OSError):
+            writer = Process.parse(path.name.removeprefix(TEMPORARY_PREFIX).rpartition("-")[0])
+            age = time.time() - path.lstat().st_mtime
+            if age < LEFTOVER_SECONDS and not (writer and writer.is_dead()):
+                continue
+            if path.is_dir() and not path.is_symlink():
+                shutil.rmtree(path)
+            else:
+                path.unlink()
+
+
+def remove_folder(folder: Path) -> None:
+    """Remove `folder` if it is there: at once for a reader, and what a crash leaves is a leftover."""
+    doomed = temporary_beside(folder)
+    with naming(folder), suppress(FileNotFoundError):
+        os.rename(folder, doomed)
+    shutil.rmtree(doomed, ignore_errors=True)
+
+
+def sha256(path: Path) -> str:
+    """The hexadecimal SHA-256 of the file `path`. Raises `OSError` if it cannot be read."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def plain(value: object) -> Any:
+    """For `json.dumps(default=…)`: a NumPy number as Python's, exactly."""
+    if isinstance(value, np.generic):
+        return value.item()
+    raise TypeError(f"{type(value).__name__} cannot be written as JSON")
+
+
+def write_json(path: Path, record: Mapping[str, Any]) -> None:
+    """Write `record` atomically, with sorted keys. Raises `ValueError`, naming `path`, for NaN."""
+    try:
+        text = json.dumps(
+            record, indent=2, sort_keys=True, ensure_ascii=False, allow_nan=False, default=plain
+        )
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"{path}: not written: {error}") from error
+    write_atomically(path, f"{text}\n".encode())

@@ -1,0 +1,102 @@
+"""What a run's numbers depend on beside its settings: versions and device."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import platform
+import subprocess
+from importlib.metadata import version
+from pathlib import Path
+
+import torch
+
+from aihf_control.errors import InvalidChoice, choose
+from aihf_control.hardware import DEVICES, PRECISIONS
+
+_TRIM_THRESHOLD, _TOP_PAD, _MMAP_MAX = -1, -2, -4  # of glibc's malloc.h
+
+PACKAGES = ("torch", "numpy", "gymnasium", "mujoco", "stable-baselines3", "minari")
+
+
+def versions(environments: str = "serial") -> dict[str, str]:
+    """Versions of Python and of the packages that shape the numbers, by a study with this backend."""
+    packages = (*PACKAGES, "envpool") if environments == "envpool" else PACKAGES
+    return {"python": platform.python_version()} | {name: version(name) for name in packages}
+
+
+def commit() -> str | None:
+    """The checkout's commit, with `-dirty` after it if a tracked file was changed; None outside of git."""
+    describe = ["git", "describe", "--always", "--dirty", "--abbrev=40", "--match="]
+    try:
+        told = subprocess.run(describe, cwd=Path(__file__).parent, capture_output=True, text=True, check=True)
+    except (OSError, subprocess.CalledProcessError):
+        return None
+    return told.stdout.strip()
+
+
+def choose_device(name: str) -> torch.device:
+    """`auto` takes a GPU where there is one; `cuda` without one is an `InvalidChoice`."""
+    choose("DEVICE", name, DEVICES)
+    if name == "cpu" or (name == "auto" and not torch.cuda.is_available()):
+        return torch.device("cpu")
+    if not torch.cuda.is_available():
+        raise InvalidChoice("DEVICE=cuda: PyTorch sees no GPU on this machine: use DEVICE=cpu or auto")
+    return torch.device("cuda")
+
+
+def visible_gpus() -> list[str]:
+    """The GPUs that this process may use, as CUDA_VISIBLE_DEVICES names them."""
+    visible = os.environ.get("CUDA_VISIBLE_DEVICES")
+    return visible.split(",") if visible else [str(number) for number in range(torch.cuda.device_count())]
+
+
+def choose_precision(name: str, device: torch.device) -> str:
+    """`auto` takes bfloat16 where the device multiplies it natively, float32 elsewhere."""
+    choose("PRECISION", name, PRECISIONS)
+    if name != "auto":
+        return name
+    if device.type == "cuda":
+        native = torch.cuda.is_bf16_supported(including_emulation=False)
+    else:
+        native = torch.cpu._is_avx512_bf16_supported()
+    return "bfloat16" if native else "float32"
+
+
+def describe_device(device: torch.device) -> str:
+    """The device's model, for the record: `NVIDIA H200`, or `cpu: ` and the processor's."""
+    return torch.cuda.get_device_name(device) if device.type == "cuda" else f"cpu: {processor()}"
+
+
+def processor() -> str:
+    """The processor's model, which decides how a product is rounded."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        lines = []
+    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    return names[0] if names else platform.processor() or platform.machine()
+
+
+def use_one_thread() -> None:
+    """Compute with one thread in this process, whatever OMP_NUM_THREADS says.
+
+    Sums are then made in the same order on any number of cores, and no thread spins for another that has
+    to wait for a busy neighbour; the cores are filled with processes.
+    """
+    torch.set_num_threads(1)
+
+
+def keep_freed_memory() -> None:
+    """Let the C library keep the memory that tensors free, instead of returning it to the kernel.
+
+    On a CPU an update frees and takes the same megabytes many times over, and to fetch their pages
+    anew costs a third of its time from about 64 seeds on. Without glibc nothing happens.
+    """
+    try:
+        mallopt = ctypes.CDLL(None).mallopt
+    except (AttributeError, OSError, TypeError):
+        return
+    mallopt(_MMAP_MAX, 0)
+    mallopt(_TRIM_THRESHOLD, 2**31 - 1)
+    mallopt(_TOP_PAD, 64 * 2**20)

@@ -1,0 +1,201 @@
+"""From committed policies to datasets, and from datasets to the feedback that a study learns from."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+
+from aihf_control.data import datasets
+from aihf_control.data import feedback as feedback_module
+from aihf_control.data.collect import Policy, roll_out
+from aihf_control.data.feedback import FeedbackConfig, Sources
+from aihf_control.data.human_labels import LabelledSegments, encode_labelled, hold_out, join, read_labelled
+from aihf_control.data.types import Episode, Feedback, PreferencePairs
+from aihf_control.envs.tasks import Task
+from aihf_control.errors import InvalidData
+from aihf_control.runs.files import make_folder, sha256, write_atomically
+from aihf_control.study import reference_policies as policies
+from aihf_control.study.machine import use_one_thread
+
+Say = Callable[[str], None]
+"""Prints one line to the user."""
+
+TRANSITIONS = {"simple": 50_000, "medium": 50_000, "expert": 20_000}
+DETERMINISTIC_SHARE = 0.5
+ROLLOUT_SEED = 2000
+
+
+@dataclass(frozen=True)
+class Folders:
+    """Where a checkout keeps things."""
+
+    root: Path
+
+    @staticmethod
+    def default_root() -> Path:
+        """The checkout that the package runs from, else the working directory."""
+        checkout = Path(__file__).resolve().parents[2]
+        return checkout if (checkout / "pyproject.toml").is_file() else Path.cwd()
+
+    @property
+    def runs(self) -> Path:
+        """Run directories of all studies."""
+        return self.root / "results" / "runs"
+
+    def report(self, study: str, task: Task) -> Path:
+        """A study's figure and table for one task."""
+        return self.root / "results" / study / task.name
+
+    def policies(self, task: Task) -> Path:
+        """A task's committed policies."""
+        return self.root / "data" / "policies" / task.name
+
+    def feedback(self, task: Task, name: str) -> Path:
+        """One built set of demonstrations and pairs."""
+        return self.root / "data" / "feedback" / task.name / name
+
+
+@dataclass(frozen=True)
+class FeedbackSource:
+    """Which datasets the feedback is taken from; None means the suite's own tiers."""
+
+    demonstrations: str | None = None
+    """Minari id of the demonstrations' dataset."""
+    preferences: tuple[str, ...] | None = None
+    """Minari ids of the datasets that preference pairs are cut from."""
+    config: FeedbackConfig = field(default_factory=FeedbackConfig)
+    preference_file: Path | None = None
+    """People's labels, imported (`aihf preferences import`), instead of `preferences` and a teacher."""
+
+
+def build_data(task: Task, folders: Folders, say: Say, *, tiers: Sequence[str] = datasets.TIERS) -> None:
+    """Roll the committed policies out into Minari datasets, the same on any number of cores."""
+    folder = folders.policies(task)
+    manifest, root = policies.read_manifest(task, folder), datasets.minari_root()
+    use_one_thread()
+    known = manifest["references"]
+    reference = datasets.Reference(known["random"], known["expert"], policies.EPISODES)
+    for tier in tiers:
+        entry = manifest["policies"][tier]
+        provenance = datasets.Provenance(
+            algorithm="SAC (aihf_control oracle)",
+            description=f"Seed {entry['seed']} after {entry['steps']} steps of SAC on the true reward, "
+            f"mean return {entry['return_mean']:.0f} over {entry['episodes']} episodes.",
+        )
+        name = datasets.build_dataset(
+            task,
+            tier,
+            policies.load_policy(task, tier, folder),
+            transitions=TRANSITIONS[tier],
+            deterministic_share=DETERMINISTIC_SHARE,
+            seed=ROLLOUT_SEED,
+            reference=reference,
+            provenance=provenance,
+            root=root,
+        )
+        say(f"built {name} in {root}")
+
+
+def make_feedback(task: Task, source: FeedbackSource, folders: Folders, say: Say) -> tuple[Feedback, Path]:
+    """The feedback that `source` describes: read if it was built before, else built and written.
+
+    It is the same, bit for bit, on any number of cores.
+    """
+    use_one_thread()
+    file = source.preference_file
+    labelled = _labelled(file, task) if file else None
+    sources = _sources(task, source)
+    folder = folders.feedback(task, _feedback_name(task, source.config, sources, folders))
+    if not (folder / "manifest.json").is_file():
+        say(f"building demonstrations and preferences in {folder}")
+        _build_feedback(task, source.config, sources, folders, folder, say, labelled)
+    return feedback_module.load_feedback(folder), folder
+
+
+def _feedback_name(task: Task, config: FeedbackConfig, sources: Sources, folders: Folders) -> str:
+    """A folder's name that changes with whatever the feedback is made of."""
+    manifest = folders.policies(task) / "manifest.json"
+    policies_hash = sha256(manifest) if manifest.is_file() else ""
+    described = {name: value for name, value in asdict(sources).items() if name != "preference_file" or value}
+    made_of = json.dumps([asdict(config), described, policies_hash], sort_keys=True)
+    return hashlib.sha256(made_of.encode()).hexdigest()[:12]
+
+
+def _sources(task: Task, source: FeedbackSource) -> Sources:
+    lower, medium, high = (datasets.dataset_id(task, tier) for tier in datasets.TIERS)
+    return Sources(
+        task=task.name,
+        demonstrations=source.demonstrations or high,
+        preferences=() if source.preference_file else source.preferences or (lower, medium),
+        lower_tier=medium if source.config.demo_mix else None,
+        preference_file=sha256(source.preference_file) if source.preference_file else None,
+    )
+
+
+def _labelled(file: Path, task: Task) -> tuple[PreferencePairs, PreferencePairs]:
+    people = read_labelled(file, task)
+    if not people.held_out.any() or people.held_out.all():
+        raise InvalidData(
+            f"{file}: no pair is marked as held out: import it first, with `aihf preferences import {file} "
+            f"--task {task.name}`, and use the file that it writes"
+        )
+    return people.select(~people.held_out), people.select(people.held_out)
+
+
+def import_preferences(
+    task: Task, file: Path, evaluation: Path | None, share: float, seed: int, folders: Folders
+) -> tuple[Path, LabelledSegments]:
+    """Check people's labels and write them to `data/preferences/<task>/<stem>.npz` with held-out pairs
+    marked: those of `evaluation`, or else a random `share`."""
+    people = read_labelled(file, task)
+    marked = join(people, read_labelled(evaluation, task)) if evaluation else hold_out(people, share, seed)
+    path = folders.root / "data" / "preferences" / task.name / f"{file.stem}.npz"
+    if path.exists() and path.resolve() == file.resolve():
+        raise InvalidData(f"{file}: is an imported file itself; import the one it was made from")
+    make_folder(path.parent)
+    write_atomically(path, encode_labelled(marked))
+    return path, marked
+
+
+def _build_feedback(
+    task: Task, config: FeedbackConfig, sources: Sources, folders: Folders, folder: Path, say: Say,
+    labelled: tuple[PreferencePairs, PreferencePairs] | None,
+) -> None:  # fmt: skip
+    names = dict.fromkeys((sources.demonstrations, *sources.preferences, sources.lower_tier or ""))
+    own = [tier for tier in datasets.TIERS if datasets.dataset_id(task, tier) in names]
+    missing = [t for t in own if not (datasets.minari_root() / datasets.dataset_id(task, t)).is_dir()]
+    if missing:
+        say(f"building the datasets {', '.join(missing)} of {task.name} (about a minute)")
+        build_data(task, folders, say, tiers=missing)
+
+    def load(name: str) -> Sequence[Episode]:
+        return datasets.load_episodes(name, task, datasets.minari_root(), download=True)
+
+    noisy = None
+    if config.demo_noise:
+        if sources.demonstrations != datasets.dataset_id(task, "expert"):
+            raise InvalidData(
+                f"DEMO_NOISE={config.demo_noise} needs the policy behind {sources.demonstrations}; "
+                "only the suite's own expert tier has one"
+            )
+        expert = policies.load_policy(task, "expert", folders.policies(task))
+        noisy = _noisy_rollouts(task, expert)
+    built = feedback_module.build_feedback(
+        config,
+        load(sources.demonstrations),
+        load(sources.lower_tier) if sources.lower_tier else (),
+        [load(name) for name in sources.preferences],
+        noisy,
+        labelled,
+    )
+    feedback_module.save_feedback(built, folder, config=config, sources=sources)
+
+
+def _noisy_rollouts(task: Task, expert: Policy) -> feedback_module.NoisyRollouts:
+    def roll(noise: float, transitions: int, seed: int) -> Sequence[Episode]:
+        return roll_out(task, expert, transitions=transitions, seed=seed, action_noise=noise)
+
+    return roll

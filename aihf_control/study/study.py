@@ -1,0 +1,284 @@
+"""The only place where tasks, data, methods and runs meet."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import torch
+
+from aihf_control.data.types import Feedback
+from aihf_control.envs.backends import choose_backend
+from aihf_control.envs.tasks import Task
+from aihf_control.errors import InvalidData
+from aihf_control.learn.feedback_tables import FeedbackTables
+from aihf_control.learn.sac import SACConfig
+from aihf_control.learn.sb3 import save_policy
+from aihf_control.methods.external import SOURCES
+from aihf_control.methods.method import Context
+from aihf_control.methods.settings import Settings
+from aihf_control.methods.table import METHODS
+from aihf_control.runs.folder import (
+    MAY_DIFFER,
+    InvalidRun,
+    RunPaths,
+    differences,
+    find_batches,
+    read_config,
+    read_status,
+    remove_finished_checkpoints,
+    write_config,
+)
+from aihf_control.runs.locks import SeedLock
+from aihf_control.runs.progress import Listener
+from aihf_control.study import machine
+from aihf_control.study import reference_policies as policies
+from aihf_control.study.prepare import Folders, Say
+from aihf_control.study.training import BatchRun, Observer
+
+PLACE = "device"
+"""Field of `config.json` that says where a run was made; numbers differ in their last bits with it."""
+
+TRAINING_BATCH = 128
+"""Batch size of the runs that make the reference policies."""
+
+
+@dataclass(frozen=True)
+class Study:
+    """One task's part of a study: which methods over which seeds, on which feedback."""
+
+    name: str
+    preset: str
+    task: Task
+    methods: tuple[str, ...]
+    seeds: tuple[int, ...]
+    settings: Settings
+    device: torch.device
+    command: str
+    other_device: bool = False
+    """Let runs that were begun on another device go on here, marked as moved."""
+
+
+def on_device(settings: Settings, device: torch.device, precision: str, environments: str) -> Settings:
+    """The settings with what `auto` means on this device."""
+    sac = replace(settings.sac, precision=machine.choose_precision(precision, device))
+    return replace(settings, sac=sac, environments=choose_backend(environments, device.type))
+
+
+def run_study(
+    study: Study, feedback: Feedback | None, folders: Folders, say: Say, observer: Observer | None = None,
+    listener: Listener | None = None,
+) -> None:  # fmt: skip
+    """Train every method's seeds that are not finished yet; a finished one is left as it is.
+
+    `listener` is told how far the batch is. On a CPU this process computes with one thread from here on.
+
+    Raises `InvalidData` before anything is trained or written if `check_study` does.
+    """
+    configs = _configs(study, feedback, folders)
+    _check(study, configs, folders)
+    machine.use_one_thread()
+    machine.keep_freed_memory()
+    discount = study.settings.aihf.trajectory_discount
+    tables = FeedbackTables(feedback, discount, study.device) if feedback else None
+    context = Context(study.task, study.seeds, study.settings, tables, study.device)
+    for method, config in configs.items():
+        paths = _paths(study, method, folders)
+        remove_finished_checkpoints(paths)
+        for seeds in _batches(paths, study.seeds, say):
+            _run_batch(paths, replace(context, seeds=seeds), config, observer, listener)
+
+
+def check_study(study: Study, feedback: Feedback | None, folders: Folders) -> None:
+    """Raise `InvalidData`, naming every difference, if its runs there are were made in another way."""
+    _check(study, _configs(study, feedback, folders), folders)
+
+
+def name_beside(studies: Sequence[tuple[Study, Feedback | None]], folders: Folders) -> str:
+    """The name under which these studies of one name, one a task, can start over or go on.
+
+    It is their own, or has -2, -3, … after it: the first that is free, or whose runs were made in just
+    this way. So nothing is overwritten, and the same command finds its own unfinished runs again.
+    """
+    for number in itertools.count(1):
+        first = studies[0][0].name
+        name = first if number == 1 else f"{first}-{number}"
+        try:
+            for study, feedback in studies:
+                check_study(replace(study, name=name), feedback, folders)
+        except (InvalidData, InvalidRun):
+            continue
+        return name
+    raise AssertionError("there is always a free number")
+
+
+def _configs(study: Study, feedback: Feedback | None, folders: Folders) -> dict[str, dict[str, Any]]:
+    """Of each method what `config.json` says, but for the seed and its batch."""
+    reference = policies.references(study.task, folders.policies(study.task))
+    config = {
+        "study": study.name,
+        "task": study.task.name,
+        "preset": study.preset,
+        "steps": study.settings.steps,
+        "round_steps": study.settings.round_steps,
+        "device": machine.describe_device(study.device),
+        "versions": machine.versions(study.settings.environments),
+        "commit": machine.commit(),
+        "feedback": _facts(feedback) if feedback else None,
+        "references": asdict(reference) if reference else None,
+        "command": study.command,
+    }
+    return {
+        method: config
+        | {"method": method, "settings": _settings_of(method, study.settings)}
+        | _code_of(method)
+        for method in study.methods
+    }
+
+
+def _paths(study: Study, method: str, folders: Folders) -> RunPaths:
+    return RunPaths(folders.runs, study.name, study.task.name, method)
+
+
+def _check(study: Study, configs: dict[str, dict[str, Any]], folders: Folders) -> None:
+    _check_alike(study, folders)
+    for method, config in configs.items():
+        paths = _paths(study, method, folders)
+        for seed in sorted({*study.seeds, *itertools.chain(*_recorded(paths, study.seeds))}):
+            _check_same(paths.seed(seed), config, (PLACE,) if study.other_device else ())
+
+
+def _check_same(folder: Path, config: dict[str, Any], allowed: Sequence[str]) -> None:
+    there = read_config(folder)
+    if there is not None and (changes := differences(there, config, (*MAY_DIFFER, *allowed))):
+        moved = all(change.startswith(f"{PLACE}:") for change in changes)
+        hint = ", or --other-device (OTHER_DEVICE=1) to go on here, marked as moved" if moved else ""
+        raise InvalidData(
+            f"{folder} was made with other settings ({'; '.join(changes)}): use the same ones, or another "
+            f"--study (STUDY=name), or --force-new (FORCE_NEW=1), which starts over beside it{hint}"
+        )
+
+
+def _check_alike(study: Study, folders: Folders) -> None:
+    """What is compared is trained in the same arithmetic and on the same simulator."""
+    ours = {"precision": study.settings.sac.precision, "environments": study.settings.environments}
+    for path in sorted((folders.runs / study.name / study.task.name).glob("*/seed_*")):
+        settings = (read_config(path) or {}).get("settings", {})
+        theirs = settings | {"precision": settings.get("sac", {}).get("precision")}
+        for name, value in ours.items():
+            if theirs.get(name) not in (None, value):
+                raise InvalidData(
+                    f"{path} was trained with {name} {theirs[name]}, this command would use {value}: a "
+                    f"study has one; use {name.upper()}={theirs[name]}, or another --study (STUDY=name)"
+                )
+
+
+def _settings_of(method: str, settings: Settings) -> dict[str, Any]:
+    """Without the blocks of the other methods, on which a built-in one's numbers do not depend."""
+    if method not in METHODS:
+        return asdict(settings)
+    others = {row.settings for row in METHODS.values()} - {METHODS[method].settings}
+    return {name: value for name, value in asdict(settings).items() if name not in others}
+
+
+def _code_of(method: str) -> dict[str, Any]:
+    """What a method that is not built in was made of: resuming it with other code is refused."""
+    return {"code": asdict(SOURCES[method])} if method not in METHODS else {}
+
+
+def _facts(feedback: Feedback) -> dict[str, Any]:
+    return {
+        "sha256": feedback.sha256,
+        "demonstrations_return": feedback.demonstrations_return,
+        "demonstrations": sum(len(episode) for episode in feedback.demonstrations),
+        "pairs": len(feedback.pairs),
+        "segment_length": feedback.pairs.preferred.horizon,
+    }
+
+
+def _recorded(paths: RunPaths, seeds: Sequence[int]) -> list[tuple[int, ...]]:
+    """The batches that were begun and not ended and that hold any of `seeds`."""
+    return [batch for batch in find_batches(paths) if set(batch) & set(seeds)]
+
+
+def _batches(paths: RunPaths, seeds: Sequence[int], say: Say) -> list[tuple[int, ...]]:
+    """The batches to run: recorded unfinished ones as they were, then one of all that is new."""
+    recorded = _recorded(paths, seeds)
+    finished: list[int] = []
+    new: list[int] = []
+    for seed in sorted(set(seeds).difference(*recorded)):
+        status = read_status(paths.seed(seed))
+        (finished if status is not None and status.ended else new).append(seed)
+    if finished:
+        say(f"{paths.method}: seeds {_list(finished)} are finished already")
+    for batch in recorded:
+        say(f"{paths.method}: resuming seeds {_list(batch)}")
+    return [*recorded, *([tuple(new)] if new else [])]
+
+
+def _list(seeds: Sequence[int]) -> str:
+    return ", ".join(map(str, seeds))
+
+
+def _run_batch(
+    paths: RunPaths, context: Context, config: dict[str, Any], observer: Observer | None,
+    listener: Listener | None,
+) -> None:  # fmt: skip
+    folders = [paths.seed(seed) for seed in context.seeds]
+    with SeedLock(folders) as lock:
+        statuses = [read_status(folder) for folder in folders]
+        if all(status is not None and status.ended for status in statuses):
+            return  # another process finished them while this one waited for its turn
+        for seed, folder in zip(context.seeds, folders, strict=True):
+            moves = {"moved": _moves(folder, config)}
+            write_config(folder, config | moves | {"seed": seed, "batch": list(context.seeds)})
+        BatchRun(paths, context, lock, observer, listener).run()
+
+
+def _moves(folder: Path, config: dict[str, Any]) -> list[dict[str, Any]]:
+    """From where to where a run that was begun has moved so far, this time included."""
+    there = read_config(folder)
+    if there is None:
+        return []
+    before, now = there[PLACE], config[PLACE]
+    status = read_status(folder)
+    step = status.step if status else 0
+    moves: list[dict[str, Any]] = there.get("moved", [])
+    return moves + ([{"step": step, "before": before, "after": now}] if before != now else [])
+
+
+def train_policies(
+    task: Task, seeds: tuple[int, ...], steps: int, device: torch.device, folders: Folders, say: Say,
+    command: str,
+) -> Path:  # fmt: skip
+    """Train the task's oracle on `seeds`, a snapshot at each evaluation, and write the chosen policies."""
+    if min(seeds) < policies.FIRST_TRAINING_SEED:
+        raise InvalidData(f"SEEDS: {min(seeds)} may be reported; train data on seeds from 1000 up")
+    settings = replace(Settings(steps=steps), sac=SACConfig(batch_size=TRAINING_BATCH))
+    settings = on_device(settings, device, "auto", "auto")
+    study = Study("data", "data", task, ("oracle",), seeds, settings, device, command)
+    run_study(study, None, folders, say, observer=_snapshot)
+    paths = RunPaths(folders.runs, study.name, task.name, "oracle")
+    candidates = [
+        policies.Candidate(_snapshot_path(paths.seed(seed), row.step), seed, row.step, row.return_mean)
+        for seed in seeds
+        for row in pd.read_csv(paths.seed(seed) / "progress.csv").itertuples()
+    ]
+    return policies.write_policies(
+        task, candidates, folders.policies(task), command=command, versions=machine.versions()
+    )
+
+
+def _snapshot_path(folder: Path, step: int) -> Path:
+    return folder / "snapshots" / f"step_{step:08d}.zip"
+
+
+def _snapshot(run: BatchRun, step: int) -> None:
+    for member, seed in enumerate(run.context.seeds):
+        path = _snapshot_path(run.paths.seed(seed), step)
+        path.parent.mkdir(exist_ok=True)
+        save_policy(path, run.context.task, run.method.actor, member)
