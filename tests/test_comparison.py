@@ -373,6 +373,23 @@ def test_provenance(tmp_path: Path) -> None:
     assert str(tmp_path) not in said
 
 
+@pytest.mark.parametrize(("theirs", "said"), [(f"{'hopper':f<64}", False), ("0" * 64, True)])
+def test_provenance_says_whose_feedback_is_not_the_reference_studys(
+    tmp_path: Path, theirs: str, said: bool
+) -> None:
+    write_run(tmp_path / "s", "hopper", "aihf", 0, [0, 1, 2])
+    comparison = read_comparison(tmp_path / "s", "s")
+    words = "not bit for bit that of the study figure5, `000000000000`"
+    assert words not in provenance(comparison, tmp_path)  # of which nothing is there
+    summary = tmp_path / "figure5" / "hopper" / "summary.json"
+    summary.parent.mkdir(parents=True)
+    record = {
+        "sha256": theirs, "demonstrations_return": 1.0, "demonstrations": 1, "pairs": 1, "segment_length": 1
+    }  # fmt: skip
+    summary.write_text(json.dumps({"feedback": record}))
+    assert (words in provenance(comparison, tmp_path)) == said
+
+
 def test_the_other_horizon_is_an_appendix(tmp_path: Path) -> None:
     for task in ("hopper", "walker2d", "halfcheetah"):
         write_run(tmp_path / "mine", task, "aihf", 0, [0, 0, 800])
