@@ -135,7 +135,7 @@ def wait_for(condition: Callable[[], bool]) -> None:
 
 BROKEN = """
 from aihf_control.methods.oracle import Oracle
-from aihf_control.types import InvalidData
+from aihf_control.errors import InvalidData
 
 class Broken(Oracle):
     def start(self):

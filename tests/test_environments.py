@@ -217,8 +217,8 @@ def test_workers_end_with_their_parent_and_leave_nothing() -> None:
     # The workers hold the pipe of standard output too, so this comes back only when they have ended.
     lines = [
         "import os",
-        "from aihf_control.environments import make_environments",
-        "from aihf_control.tasks import TASKS",
+        "from aihf_control.envs.backends import make_environments",
+        "from aihf_control.envs.tasks import TASKS",
         "envs = make_environments(TASKS['hopper'], 2, 'workers', fixed_horizon=False, autoreset=True)",
         "envs.reset([0, 1])",
         "print('playing', flush=True)",
@@ -231,8 +231,8 @@ def test_a_worker_imports_no_torch() -> None:
     lines = [
         "import sys",
         "import aihf_control.environments, aihf_control.environment_server",
-        "from aihf_control.environment_steps import SerialEnvironments",
-        "from aihf_control.tasks import TASKS",
+        "from aihf_control.envs.environments import SerialEnvironments",
+        "from aihf_control.envs.tasks import TASKS",
         "envs = SerialEnvironments(TASKS['hopper'], 1, fixed_horizon=False, autoreset=True)",
         "envs.reset([0])",
         "print('mujoco' in sys.modules, 'torch' in sys.modules)",

@@ -48,8 +48,8 @@ def test_a_terminal_has_a_bar_a_job_and_lines_above() -> None:
 
 JOB = """
 import sys, time
-from aihf_control.job_line import Starter
-from aihf_control.progress import Progress
+from aihf_control.cluster.job_line import Starter
+from aihf_control.runs.progress import Progress
 starter = Starter(int(sys.argv[1]))
 with Progress(1000, "toy", listener=starter.tell) as progress:
     progress.report(5.0)

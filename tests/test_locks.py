@@ -171,7 +171,7 @@ def test_a_claimant_that_died_in_the_middle_is_no_obstacle(tmp_path: Path, livin
 CLAIMANT = """
 import sys
 from pathlib import Path
-from aihf_control.locks import Locked, SeedLock
+from aihf_control.runs.locks import Locked, SeedLock
 held = []
 for line in sys.stdin:
     lock = SeedLock([Path(line.strip())])

@@ -47,7 +47,7 @@ def test_memory_that_is_kept_is_not_fetched_from_the_kernel_again() -> None:
     script = """
 import resource, sys
 import torch
-from aihf_control.machine import keep_freed_memory
+from aihf_control.study.machine import keep_freed_memory
 if sys.argv[1] == "keep":
     keep_freed_memory()
 for _ in range(8):

@@ -339,7 +339,7 @@ def test_runs_that_cannot_be_compared(tmp_path: Path) -> None:
 def test_reports_need_no_torch_gymnasium_or_minari(tmp_path: Path) -> None:
     write_run(tmp_path, "aihf", 0, [0, 1, 2])
     code = (
-        "import sys, pathlib; from aihf_control.report import write_report\n"
+        "import sys, pathlib; from aihf_control.report.write import write_report\n"
         "root = pathlib.Path(sys.argv[1]); "
         "write_report(root / 'bench' / 'hopper', 'bench', 'hopper', ['aihf'], root / 'report')\n"
         "print(sorted({'torch', 'gymnasium', 'minari', 'matplotlib.pyplot'} & set(sys.modules)))"

@@ -112,7 +112,7 @@ def test_another_thread_installs_nothing() -> None:
 
 PROGRAM = """
 import sys
-from aihf_control.signals import interruptible
+from aihf_control.runs.signals import interruptible
 with interruptible():
     try:
         print("ready", flush=True)
