@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from toy_bench import SEEDS, small_study
 
-from aihf_control.cli.main import main as cli
+from aihf_control.cli import main as cli
 from aihf_control.data import human_labels as human_preferences
 from aihf_control.data.feedback import FeedbackConfig, build_feedback
 from aihf_control.data.human_labels import FIELDS, hold_out, join, read_labelled

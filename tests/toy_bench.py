@@ -18,7 +18,7 @@ import torch
 import toy
 
 from aihf_control.cli import bench
-from aihf_control.cli.main import main as cli
+from aihf_control.cli import main as cli
 from aihf_control.cli import study_command as study_commands
 from aihf_control.envs.tasks import TASKS
 from aihf_control.methods.settings import Settings
