@@ -202,3 +202,20 @@ def test_a_row_describes_its_method_fully(name: str) -> None:
     others = [other for key, other in METHODS.items() if key != name]
     assert row.colour not in {other.colour for other in others}
     assert row.label not in {other.label for other in others}
+
+
+PAGES = ["README.md", *(f"docs/{path.name}" for path in (PACKAGE.parent / "docs").glob("*.md"))]
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_a_page_names_tests_that_are_there(page: str) -> None:
+    """As `learn/test_sac.py`, `learn/test_sac.py::test_name`, or `::test_name` of the file named last."""
+    file = ""
+    named = re.finditer(
+        r"`(?:tests/)?((?:\w+/)?test_\w+\.py)?(?:::(\w+))?`", (PACKAGE.parent / page).read_text()
+    )
+    for match in named:
+        file = match[1] or file
+        if match[1] or match[2]:
+            content = (PACKAGE.parent / "tests" / file).read_text()
+            assert match[2] is None or f"def {match[2]}(" in content, match[0]

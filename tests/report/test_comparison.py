@@ -33,7 +33,7 @@ from aihf_control.report.write_comparison import write_comparison
 from aihf_control.runs.records import InvalidResults
 from benchmarks.figure5 import main
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 FILES = {"figure5.png", "figure5.pdf", "table.md", "table.csv", "table.tex", "PROVENANCE.md", "profiles.png"}
 PREFERRED = ("reward_accuracy", "pearson_demonstrations", "spearman_demonstrations", "epic_distance")
 

@@ -3,21 +3,10 @@
 import io
 
 import pytest
+from fakes import Clock, Terminal
 
 from aihf_control.runs.progress import Progress
 from aihf_control.words import duration
-
-
-class Terminal(io.StringIO):
-    def isatty(self) -> bool:
-        return True
-
-
-class Clock:
-    now = 100.0
-
-    def __call__(self) -> float:
-        return self.now
 
 
 def test_a_log_has_one_line_a_report() -> None:

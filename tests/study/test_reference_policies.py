@@ -23,7 +23,7 @@ from aihf_control.study.reference_policies import (
 )
 
 HOPPER = TASKS["hopper"]
-FOLDER = Path(__file__).parents[1] / "data" / "policies" / "hopper"
+FOLDER = Path(__file__).parents[2] / "data" / "policies" / "hopper"
 
 
 def test_hoppers_tiers_are_in_their_ranges() -> None:

@@ -10,6 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from fakes import dead
 
 from aihf_control.runs import locks
 from aihf_control.runs.files import CannotWrite
@@ -33,10 +34,6 @@ def living() -> Iterator[Process]:
     yield replace(Process.current(), pid=child.pid, started=int(fields[19]))
     child.kill()
     child.wait()
-
-
-def dead() -> Process:
-    return replace(Process.current(), pid=2**22 + 1)  # above the largest pid Linux gives
 
 
 def foreign() -> Process:

@@ -17,7 +17,7 @@ def test_feedback_is_the_same_whatever_the_number_of_threads(
     """From the committed policies on, in a few episodes."""
     task, found, before = TASKS["hopper"], [], torch.get_num_threads()
     monkeypatch.setattr(preparation, "TRANSITIONS", {"simple": 4_000, "medium": 500, "expert": 1_500})
-    checkout = Path(__file__).parents[1]
+    checkout = Path(__file__).parents[2]
     config = FeedbackConfig(demonstration_transitions=1_000, pairs=2_000, held_out_pairs=200)
     for threads in (1, 2):
         root = tmp_path / str(threads)

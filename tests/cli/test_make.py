@@ -19,7 +19,7 @@ from aihf_control.envs.tasks import TASKS
 from aihf_control.errors import InvalidChoice, choose
 from aihf_control.methods.table import ChosenMethod
 
-ROOT = Path(__file__).parent.parent
+ROOT = Path(__file__).parents[2]
 CHECKED = tuple(choices.CHECKS)
 
 STAND_IN = """#!/bin/sh

@@ -22,11 +22,11 @@ from aihf_control.study.prepare import Folders
 from aihf_control.study.study import run_study
 from aihf_control.study.training import BatchRun
 
-SCRIPT = Path(__file__).with_name("toy_study.py")
+SCRIPT = Path(__file__).parents[1] / "support" / "toy_study.py"
 
 
 def run(root: Path, methods: str, kill_at: str = "") -> int:
-    environment = os.environ | {"PYTHONPATH": str(SCRIPT.parents[1])}
+    environment = os.environ | {"PYTHONPATH": str(SCRIPT.parents[2])}
     command = [sys.executable, str(SCRIPT), str(root), methods, *([kill_at] if kill_at else [])]
     return subprocess.run(command, env=environment, capture_output=True, check=False).returncode
 

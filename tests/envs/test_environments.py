@@ -21,7 +21,7 @@ from aihf_control.envs.workers import WorkerEnvironments
 from aihf_control.errors import InvalidChoice
 
 HOPPER, CHEETAH = TASKS["hopper"], TASKS["halfcheetah"]
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 
 
 def actions(seed: int, steps: int, count: int, size: int = 3) -> np.ndarray:

@@ -7,14 +7,14 @@ import sys
 import time
 from pathlib import Path
 
-from test_progress import Terminal
+from fakes import Terminal
 
 from aihf_control.cluster.job_display import JobDisplay
 from aihf_control.cluster.job_line import Line
 from aihf_control.runs.progress import Progress, Tick
 from aihf_control.runs.signals import REQUEUE_ME
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 
 
 def test_a_log_has_a_line_at_the_start_and_at_each_tenth() -> None:

@@ -36,7 +36,7 @@ class Door(gym.Env[np.ndarray, np.ndarray]):
         return np.ones(1), 100.0 * leaves, leaves, False, {}
 
 
-gym.register("aihf_toy/Door-v0", entry_point="test_constant:Door")
+gym.register("aihf_toy/Door-v0", entry_point="test_controls:Door")
 DOOR = Task("door", "aihf_toy/Door-v0", observation_size=1, action_size=1, can_fall=False, horizon=20)
 
 

@@ -108,7 +108,7 @@ def test_kills_at_random_moments_change_nothing(tmp_path: Path, kills: int) -> N
 def test_the_same_command_after_each_of_twenty_kills(tmp_path: Path) -> None:
     """As above with processes started by a shell's line, killed wherever they are: in an import, too."""
     script = Path(toy_bench.__file__)
-    environment = os.environ | {"PYTHONPATH": str(script.parents[1])}
+    environment = os.environ | {"PYTHONPATH": str(script.parents[2])}
     methods = ("aihf", "ipl", "oracle")
 
     def command(root: Path) -> subprocess.Popen[bytes]:

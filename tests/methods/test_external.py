@@ -21,7 +21,7 @@ from aihf_control.report.results import recorded_methods
 from aihf_control.study.prepare import Folders
 from aihf_control.study.study import run_study
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 EXAMPLE = ROOT / "benchmarks" / "example_method.py"
 
 

@@ -18,7 +18,7 @@ from aihf_control.study.prepare import Folders
 
 pytestmark = pytest.mark.slurm
 
-CHECKOUT = Path(__file__).parents[1]
+CHECKOUT = Path(__file__).parents[2]
 METHODS, SEEDS, STEPS = ("aihf", "oracle"), range(4), 3_000
 SIZES = ["--task", "hopper", "--preset", "smoke", "--methods", ",".join(METHODS), "--seeds", "0-3"]
 SIZES += ["--seeds-per-job", "2", "--steps", str(STEPS)]

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from test_locks import dead
+from fakes import dead
 from toy_bench import SECONDS, SEEDS, aihf, ended, leftovers, numbers, small_study, start, train
 
 from aihf_control.runs.files import TEMPORARY_PREFIX
@@ -132,7 +132,7 @@ def test_a_queue_of_old_locks_and_half_written_files_is_no_obstacle(
 def test_results_are_the_checkouts_whatever_folder_one_is_in(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, whole: dict[str, bytes]
 ) -> None:
-    checkout = Path(__file__).resolve().parents[1]
+    checkout = Path(__file__).resolve().parents[2]
     monkeypatch.chdir(tmp_path)
     assert Folders.default_root() == checkout
     assert job(Path("elsewhere"), tmp_path / "log")[0] == 0  # and a given one is seen from there
