@@ -204,14 +204,14 @@ test-slurm: $(STAMP)-slurm
 	@.venv/bin/python -m pytest -v -s -rs -m slurm
 
 lint: $(STAMP)
-	@.venv/bin/ruff check aihf_control benchmarks tests
-	@.venv/bin/ruff format --check aihf_control benchmarks tests
+	@.venv/bin/ruff check aihf_control benchmarks examples tests
+	@.venv/bin/ruff format --check aihf_control benchmarks examples tests
 	@.venv/bin/mypy
 
 format: $(STAMP)
-	@.venv/bin/ruff check --fix-only aihf_control benchmarks tests
-	@.venv/bin/ruff format aihf_control benchmarks tests
+	@.venv/bin/ruff check --fix-only aihf_control benchmarks examples tests
+	@.venv/bin/ruff format aihf_control benchmarks examples tests
 
 clean:
 	rm -rf .venv build dist *.egg-info .hypothesis .mypy_cache .pytest_cache .ruff_cache data/minari
-	find aihf_control benchmarks tests -name __pycache__ -prune -exec rm -rf {} +
+	find aihf_control benchmarks examples tests -name __pycache__ -prune -exec rm -rf {} +

@@ -21,7 +21,7 @@ class CloningConfig:
     """Maximum likelihood on demonstrated transitions.
 
     A held-out likelihood is no guide to when to stop: it is best after some 2,000 steps, where the policy's
-    return is half of what it is after 12,000 (benchmarks/TUNING.md).
+    return is half of what it is after 12,000 (docs/tuning.md).
     """
 
     steps: int = 12_000

@@ -1,34 +1,44 @@
-"""AIHF, Algorithm 1: policy alignment and reward update in turn, from a random policy (2406.06874)."""
+"""AIHF, Algorithm 1 (2406.06874), from a random policy. Every round:
+
+1  align          π ← SAC on the current reward r, `round_steps` steps
+2  roll out       fresh trajectories of π
+3  learn reward   `reward_steps` times: r ← r + ∇ [ w1·L1(demonstrations, trajectories) + L2(pairs) ]
+"""
 
 from __future__ import annotations
+
+from collections.abc import Iterator
 
 import torch
 from torch import Tensor
 
 from aihf_control.learn.agent_steps import AgentSteps
+from aihf_control.learn.feedback_tables import PairBatch
 from aihf_control.learn.randomness import SeedStreams
 from aihf_control.learn.reward import demonstration_loss, penalties
-from aihf_control.learn.rollouts import Roller, Rollouts
+from aihf_control.learn.rollouts import Roller
 from aihf_control.learn.sac import Metrics
 from aihf_control.learn.sac_loop import Exploration
 from aihf_control.methods.method import Context
 from aihf_control.methods.sac_method import SACMethod
+
+Weighted = tuple[Tensor, Tensor]
+"""What the reward network sees of B steps (S, B, O + A), and their weights in L1 (S, B)."""
 
 
 class AIHF(SACMethod):
     """Reward and policy learn from both sources; without `preferences` this is maximum-likelihood IRL."""
 
     def __init__(self, context: Context, *, preferences: bool = True) -> None:
-        settings = context.settings
-        explore = Exploration(random_until=settings.sac.random_steps)
+        settings, self.config = context.settings, context.settings.aihf
         super().__init__(
             context,
             settings.sac,
-            explore,
+            Exploration(random_until=settings.sac.random_steps),
             learns_reward=True,
-            demonstration_share=settings.aihf.demonstration_share,
+            demonstration_share=self.config.demonstration_share,
         )
-        self.config, self.preferences = settings.aihf, preferences
+        self.preferences = preferences
         self.roller = Roller(
             context.task,
             context.seeds,
@@ -38,60 +48,58 @@ class AIHF(SACMethod):
         )
 
     def run_round(self, round: int, steps: int) -> Metrics:
-        """Algorithm 1, one turn: SAC on the current reward, then the reward against the new policy."""
-        metrics = self.align(round, steps, self.learner.model)
-        return metrics | self.update_reward(round)
+        """Algorithm 1, one turn."""
+        metrics = self.align(round, steps, self.reward_learner.model)  # 1
+        trajectories = self.roll_out(round)  # 2
+        for shown, own, pairs in self.minibatches(round, trajectories):  # 3
+            loss, told = self.loss(shown, own, pairs)
+            self.reward_learner.optimiser.descend(loss)
+        return metrics | told
 
-    def update_reward(self, round: int) -> Metrics:
-        """Gradient steps on w1·L1 + L2 with demonstrations, pairs and fresh trajectories of the policy."""
-        agent = self._agent_steps(round)
-        feedback, config = self.context.feedback, self.context.settings.reward
-        streams = SeedStreams(self.context.seeds, "reward update", round, self.context.device)
-        rows = streams.uniform(self.config.reward_steps, 2, config.rows_per_step, dtype=torch.float64)
-        pairs = streams.indices(self.config.reward_steps, config.pairs_per_step, len(feedback.pairs))
-        metrics: Metrics = {}
-        for step in range(self.config.reward_steps):
-            loss, metrics = self._loss(rows[step], pairs[step], agent)
-            self.learner.optimiser.descend(loss)
-        return metrics
+    def loss(self, shown: Weighted, own: Weighted, pairs: PairBatch) -> tuple[Tensor, Metrics]:
+        """−(w1·L1 + L2) on a minibatch, and the penalties, which are departures."""
+        model, reward = self.reward_learner.model, self.context.settings.reward
+        inputs = torch.cat([shown[0], own[0]], dim=1)
+        theirs, ours = model.from_inputs(inputs).chunk(2, dim=1)
+        loss, metrics = demonstration_loss(theirs, shown[1], ours, own[1])
+        loss = self.config.demonstration_weight / self.context.task.horizon * loss
+        if self.preferences:
+            preference, more, _ = self.reward_learner.preference_term(pairs)
+            loss, metrics = loss + preference, metrics | more
+        penalty, more = penalties(model, inputs, reward)
+        return loss + penalty, metrics | more
 
-    def _agent_steps(self, round: int) -> AgentSteps:
+    def roll_out(self, round: int) -> AgentSteps:
+        """Whole episodes of the stochastic policy in the training environment; or replay in their place."""
+        task, sac, discount = self.context.task, self.aligner.sac, self.config.trajectory_discount
         if self.config.replay_steps is not None:
             replay = self.aligner.replay
             recent = replay.unpack(replay.latest(min(self.config.replay_steps, replay.size)))
-            return AgentSteps.from_replay(recent, self.config.trajectory_discount)
-        rollouts = self._roll(round)
-        self.environment_steps += torch.from_numpy(rollouts.lengths.sum(1))
-        return AgentSteps.from_rollouts(rollouts, self.config.trajectory_discount, self.context.device)
-
-    def _loss(self, rows: Tensor, pairs: Tensor, agent: AgentSteps) -> tuple[Tensor, Metrics]:
-        """−(w1·L1 + L2) and penalties on a minibatch; `rows` (S, 2, B) in [0, 1), `pairs` (S, P)."""
-        feedback, model = self.context.feedback, self.learner.model
-        shown = feedback.demonstrated
-        batch, shown_weights = shown.sample((rows[:, 0] * len(shown.steps)).long())
-        shown_inputs = model.inputs(batch.observations, batch.actions)
-        observations, actions, agent_weights = agent.sample(rows[:, 1])
-        agent_inputs = model.inputs(observations, actions)
-        rewards = model.from_inputs(torch.cat([shown_inputs, agent_inputs], dim=1))
-        theirs, ours = rewards.split(rows.shape[-1], dim=1)
-        loss, metrics = demonstration_loss(theirs, shown_weights, ours, agent_weights)
-        loss = self.config.demonstration_weight / self.context.task.horizon * loss
-        if self.preferences:
-            preference, more, _ = self.learner.preference_term(feedback.pairs.pairs(pairs))
-            loss, metrics = loss + preference, metrics | more
-        penalty, more = penalties(
-            model, torch.cat([shown_inputs, agent_inputs], dim=1), self.context.settings.reward
-        )
-        return loss + penalty, metrics | more
-
-    def _roll(self, round: int) -> Rollouts:
-        """Whole episodes of the stochastic policy in the training environment."""
-        task, sac = self.context.task, self.aligner.sac
+            return AgentSteps.from_replay(recent, discount)
         streams = SeedStreams(self.context.seeds, "rollout actions", round, self.context.device)
         noise = iter(streams.normal(task.horizon, self.config.rollout_episodes, task.action_size))
-        return self.roller.play(
+        rollouts = self.roller.play(
             lambda observations: sac.act(observations, next(noise)), "rollout", round, self.context.device
         )
+        self.environment_steps += torch.from_numpy(rollouts.lengths.sum(1))
+        return AgentSteps.from_rollouts(rollouts, discount, self.context.device)
+
+    def minibatches(self, round: int, own: AgentSteps) -> Iterator[tuple[Weighted, Weighted, PairBatch]]:
+        """Of each gradient step: demonstrated steps, the policy's own, and pairs."""
+        feedback, reward = self.context.feedback, self.context.settings.reward
+        demonstrated, model = feedback.demonstrated, self.reward_learner.model
+        count = self.config.reward_steps
+        streams = SeedStreams(self.context.seeds, "reward update", round, self.context.device)
+        rows = streams.uniform(count, 2, reward.rows_per_step, dtype=torch.float64)
+        pairs = streams.indices(count, reward.pairs_per_step, len(feedback.pairs))
+        for step in range(count):
+            batch, weights = demonstrated.sample((rows[step][:, 0] * len(demonstrated.steps)).long())
+            observations, actions, own_weights = own.sample(rows[step][:, 1])
+            yield (
+                (model.inputs(batch.observations, batch.actions), weights),
+                (model.inputs(observations, actions), own_weights),
+                feedback.pairs.pairs(pairs[step]),
+            )
 
     def faults(self) -> list[str | None]:
         """The aligner's, then the rollouts'."""

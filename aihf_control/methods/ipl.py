@@ -21,7 +21,7 @@ from aihf_control.learn.randomness import SeedStreams
 from aihf_control.learn.replay import Batch
 from aihf_control.learn.reward import preference_loss
 from aihf_control.learn.sac import Metrics
-from aihf_control.methods.method import Context
+from aihf_control.methods.method import Context, Method
 
 UPDATES_PER_DRAW = 100
 
@@ -83,15 +83,15 @@ def weighted_regression_loss(
     return losses.sum(), {"actor_loss": losses.detach(), "advantage_weight": shares.sum(-1)}
 
 
-class IPL:
+class IPL(Method):
     """BC start, then the critic's implied reward from preferences and both sources' transitions."""
 
-    reward_model = None
     learns_reward = True
 
     def __init__(self, context: Context) -> None:
+        super().__init__(context)
         task, sac, seeds = context.task, context.settings.sac, context.seeds
-        self.context, self.config, self.discount = context, context.settings.ipl, sac.discount
+        self.config, self.discount = context.settings.ipl, sac.discount
         self.total_steps = self.config.updates or context.settings.steps
         observations, actions = task.observation_size, task.action_size
         self.actor = SquashedGaussianActor(len(seeds), observations, actions, sac.hidden, sac.arithmetic)
@@ -108,7 +108,6 @@ class IPL:
         self.target = copy.deepcopy(self.critic).requires_grad_(False)
         rate = self.config.learning_rate
         self.optimisers = {name: Adam(net.body.flat, rate) for name, net in self._networks.items()}
-        self.environment_steps = torch.zeros(len(seeds), dtype=torch.int64)
         self._transitions = StepTable.joined(
             context.feedback.pairs.steps, context.feedback.demonstrated.steps
         )
@@ -209,13 +208,3 @@ class IPL:
             live[name] = network.body.flat.detach()
             live |= prefixed(f"{name}_optimiser", self.optimisers[name].tensors())
         return live
-
-    def new_rows(self, steps: int) -> Tensor | None:
-        """No replay."""
-        return None
-
-    def restore_rows(self, rows: Tensor) -> None:
-        """No replay."""
-
-    def close(self) -> None:
-        """No environments."""

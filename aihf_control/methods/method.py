@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Protocol
 
 import torch
 from torch import Tensor
@@ -15,7 +14,7 @@ from aihf_control.learn.feedback_tables import FeedbackTables
 from aihf_control.learn.networks import SquashedGaussianActor
 from aihf_control.learn.replay import Batch
 from aihf_control.learn.reward import RewardModel
-from aihf_control.learn.sac import Metrics
+from aihf_control.learn.sac import SAC, Metrics
 from aihf_control.methods.settings import Settings
 
 
@@ -43,62 +42,55 @@ class Context:
         return clone(actor, demonstrations, settings.cloning, self.seeds, cuda_graphs=settings.cuda_graphs)
 
 
-class Method(Protocol):
-    """S runs of one method, in lockstep. Rounds are numbered from 0."""
+class Method:
+    """S runs of one method, in lockstep; rounds are numbered from 0.
 
-    @property
-    def actor(self) -> SquashedGaussianActor:
-        """The S policies."""
-        ...
+    A method sets `actor`, the S policies, and writes `tensors`, and `run_round` unless it is done once it
+    has started. The rest is as here for one without environments, replay and reward.
+    """
 
-    @property
-    def reward_model(self) -> RewardModel | None:
-        """The reward as a network of its own, if there is one to keep."""
-        ...
+    actor: SquashedGaussianActor
+    sac: SAC | None = None
+    """The learner whose critics are kept beside the policy, if there is one."""
+    reward_model: RewardModel | None = None
+    """The reward as a network of its own, if there is one to keep."""
+    learns_reward: bool = False
+    """Whether `rewards` may be asked."""
+    total_steps: int = 0
+    """Steps on the axis; 0 for a method that is done once it has started."""
+    environment_steps: Tensor
+    """(S,) steps taken in any environment so far, evaluation apart."""
 
-    @property
-    def learns_reward(self) -> bool:
-        """Whether `rewards` may be asked."""
-        ...
-
-    @property
-    def total_steps(self) -> int:
-        """Steps on the axis; 0 for a method that is done once it has started."""
-        ...
-
-    @property
-    def environment_steps(self) -> Tensor:
-        """(S,) steps taken in any environment so far, evaluation apart."""
-        ...
+    def __init__(self, context: Context) -> None:
+        self.context = context
+        self.environment_steps = torch.zeros(len(context.seeds), dtype=torch.int64)
 
     def start(self) -> Metrics:
-        """Everything before the first step of the axis: cloning, fitting a reward."""
-        ...
+        """Everything before the first step of the axis: cloning, fitting a reward. Here: nothing."""
+        return {}
 
     def run_round(self, round: int, steps: int) -> Metrics:
         """`steps` steps of the axis; metrics (S,) of the round's end."""
-        ...
+        raise NotImplementedError(f"{type(self).__name__} has no rounds")
 
     def rewards(self, steps: Batch) -> Tensor:
         """The learned reward (S, B) of given steps, where the method learns one."""
-        ...
+        raise NotImplementedError(f"{type(self).__name__} learns no reward")
 
     def faults(self) -> list[str | None]:
-        """For each seed what broke it, if anything did."""
-        ...
+        """For each seed what broke it, if anything did. Here: a policy that is not finite."""
+        return [None if ok else "a weight is not finite" for ok in self.actor.body.finite().tolist()]
 
     def tensors(self) -> dict[str, Tensor]:
         """The live state, by name; a checkpoint copies it out and, on resuming, back in."""
-        ...
+        raise NotImplementedError(f"{type(self).__name__} names no state to resume from")
 
     def new_rows(self, steps: int) -> Tensor | None:
-        """The packed replay rows (S, n, width) of the last `steps` steps, or None without a replay."""
-        ...
+        """The packed replay rows (S, n, width) of the last `steps` steps; here None, without a replay."""
+        return None
 
     def restore_rows(self, rows: Tensor) -> None:
         """Append checkpointed replay rows."""
-        ...
 
     def close(self) -> None:
         """End its environments."""
-        ...

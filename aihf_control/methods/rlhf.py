@@ -32,7 +32,7 @@ class RLHF(SACMethod):
     def start(self) -> Metrics:
         """Clone the demonstrations, then fit the reward, which stays fixed from here on."""
         settings, feedback = self.context.settings, self.context.feedback
-        metrics = self.context.clone(self.actor) | self.learner.fit_preferences(
+        metrics = self.context.clone(self.actor) | self.reward_learner.fit_preferences(
             feedback.pairs, settings.rlhf.reward_steps, cuda_graphs=settings.cuda_graphs
         )
         self._calibrate()
@@ -47,7 +47,7 @@ class RLHF(SACMethod):
         rewards = self.rewards(steps.rows(streams.indices(1, 10_000, len(steps))[0]))
         if config.zero_quantile is not None:
             low = rewards.quantile(config.zero_quantile, dim=1)
-            self.learner.model.raise_by(-low)
+            self.reward_learner.model.raise_by(-low)
         if config.kl_weight is not None:
             assert sac.reference is not None
             sac.reference.load_state_dict(self.actor.state_dict())
@@ -55,4 +55,4 @@ class RLHF(SACMethod):
 
     def run_round(self, round: int, steps: int) -> Metrics:
         """One round of SAC on the fixed reward; the first steps train the critic alone."""
-        return self.align(round, steps, self.learner.model)
+        return self.align(round, steps, self.reward_learner.model)

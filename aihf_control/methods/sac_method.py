@@ -7,14 +7,14 @@ from torch import Tensor
 
 from aihf_control.learn.adam import prefixed
 from aihf_control.learn.replay import Batch
-from aihf_control.learn.reward import RewardLearner, RewardModel
+from aihf_control.learn.reward import RewardLearner
 from aihf_control.learn.sac import Metrics, SACConfig
 from aihf_control.learn.sac_loop import Aligner, Exploration
 from aihf_control.learn.sac_updates import RewardFunction
-from aihf_control.methods.method import Context
+from aihf_control.methods.method import Context, Method
 
 
-class SACMethod:
+class SACMethod(Method):
     """SAC on some reward; a subclass says which, and what happens around the rounds."""
 
     def __init__(
@@ -26,8 +26,9 @@ class SACMethod:
         learns_reward: bool,
         demonstration_share: float = 0.0,
     ) -> None:
+        super().__init__(context)
         settings = context.settings
-        self.context, self.total_steps, self._explore = context, settings.steps, explore
+        self.total_steps, self._explore = settings.steps, explore
         self.aligner = Aligner(
             context.task,
             config,
@@ -44,13 +45,14 @@ class SACMethod:
         )
         if context.tables is not None:
             self.aligner.sac.standardise(context.tables.observation_mean, context.tables.observation_std)
-        self.actor, self.critic = self.aligner.sac.actor, self.aligner.sac.critic
+        self.sac = self.aligner.sac
+        self.actor, self.critic = self.sac.actor, self.sac.critic
         self.steps = torch.zeros((), dtype=torch.int64)
-        self.environment_steps = torch.zeros(len(context.seeds), dtype=torch.int64)
         self.learns_reward = learns_reward
-        self._learner = self._reward_learner() if learns_reward else None
+        self._learned = self._make_reward_learner() if learns_reward else None
+        self.reward_model = self._learned.model if self._learned else None
 
-    def _reward_learner(self) -> RewardLearner:
+    def _make_reward_learner(self) -> RewardLearner:
         feedback, settings = self.context.feedback, self.context.settings
         return RewardLearner(
             settings.reward,
@@ -61,19 +63,10 @@ class SACMethod:
         )
 
     @property
-    def reward_model(self) -> RewardModel | None:
-        """The learned reward, if this method learns one."""
-        return self._learner.model if self._learner else None
-
-    @property
-    def learner(self) -> RewardLearner:
+    def reward_learner(self) -> RewardLearner:
         """The learned reward with its optimiser, for methods that learn one."""
-        assert self._learner is not None, "this method learns no reward"
-        return self._learner
-
-    def start(self) -> Metrics:
-        """Nothing, unless a method overrides it."""
-        return {}
+        assert self._learned is not None, "this method learns no reward"
+        return self._learned
 
     def align(self, round: int, steps: int, reward: RewardFunction | None) -> Metrics:
         """One round of policy alignment, counted."""
@@ -84,7 +77,7 @@ class SACMethod:
 
     def rewards(self, steps: Batch) -> Tensor:
         """The learned reward (S, B) of given steps."""
-        return self.learner.model(steps.observations, steps.actions)
+        return self.reward_learner.model(steps.observations, steps.actions)
 
     def faults(self) -> list[str | None]:
         """For each seed what broke it, if anything did."""
@@ -94,7 +87,7 @@ class SACMethod:
         """The live state, by name."""
         live = {"steps": self.steps, "environment_steps": self.environment_steps}
         live |= prefixed("sac", self.aligner.sac.tensors())
-        return live | (self._learner.tensors() if self._learner else {})
+        return live | (self._learned.tensors() if self._learned else {})
 
     def new_rows(self, steps: int) -> Tensor | None:
         """The packed replay rows of the last `steps` steps."""

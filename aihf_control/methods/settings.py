@@ -58,7 +58,7 @@ class IPLConfig:
 
     expectile: float = 0.7
     regularisation: float = 5.0
-    """λ of λ·E[r²]; the paper's 0.5 lets the cloned policy go (benchmarks/TUNING.md)."""
+    """λ of λ·E[r²]; the paper's 0.5 lets the cloned policy go (docs/tuning.md)."""
     temperature: float = 3.0
     """β of the actor's weights exp(advantage / β); 1/3 in the paper."""
     largest_weight: float = 100.0

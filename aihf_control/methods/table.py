@@ -67,14 +67,14 @@ METHODS = {
         {"preferences": False}, settings="aihf", learns_reward=True, line="thin",
     ),
     "oracle": MethodRow(
-        "oracle:Oracle", "Oracle (true reward)", "Oracle: the true reward", "#3D3D3D", line="faint"
+        "controls:KnownReward", "Oracle (true reward)", "Oracle: the true reward", "#3D3D3D", line="faint"
     ),
     "constant_plus": MethodRow(
-        "constant:Constant", "Constant +1", "Constant +1", "#B8B8B8",
+        "controls:KnownReward", "Constant +1", "Constant +1", "#B8B8B8",
         {"value": 1.0}, line="none", expected=False,
     ),
     "constant_minus": MethodRow(
-        "constant:Constant", "Constant −1", "Constant −1", "#CFCFCF",
+        "controls:KnownReward", "Constant −1", "Constant −1", "#CFCFCF",
         {"value": -1.0}, line="none", expected=False,
     ),
 }  # fmt: skip

@@ -181,7 +181,7 @@ class BatchRun:
 
     def _finish(self) -> None:
         """Write what outlives the checkpoint; repeated after a kill, with the same weights and numbers."""
-        learner = getattr(getattr(self.method, "aligner", None), "sac", self.method.actor)
+        learner = self.method.sac or self.method.actor
         with uninterrupted():
             for member, seed in enumerate(self.context.seeds):
                 folder = self.paths.seed(seed)

@@ -8,12 +8,12 @@ import numpy as np
 import pytest
 
 from aihf_control.envs.tasks import TASKS
-from benchmarks import speed_match
-from benchmarks.speed import Options, measure, slug
-from benchmarks.speed_contestants import Contestant, Failed, Spec
-from benchmarks.speed_match import Match, Series, update_flop
-from benchmarks.speed_plot import draw
-from benchmarks.speed_report import Report, Row, csv_text, knee, markdown, read_csv, targets, with_ratios
+from benchmarks.speed import match as speed_match
+from benchmarks.speed.__main__ import Options, measure, slug
+from benchmarks.speed.contestants import Contestant, Failed, Spec
+from benchmarks.speed.match import Match, Series, update_flop
+from benchmarks.speed.plot import draw
+from benchmarks.speed.report import Report, Row, csv_text, knee, markdown, read_csv, targets, with_ratios
 
 HEADER = (
     "task,implementation,seeds,batch,precision,seed_steps_per_second,ratio_to_sb3,share_of_limit,"

@@ -11,7 +11,7 @@ import toy
 
 from aihf_control.envs.tasks import Task
 from aihf_control.learn.rollouts import Roller
-from aihf_control.methods.constant import Constant
+from aihf_control.methods.controls import KnownReward
 from aihf_control.methods.method import Context
 from aihf_control.methods.settings import Settings
 from aihf_control.methods.table import METHODS
@@ -40,9 +40,9 @@ gym.register("aihf_toy/Door-v0", entry_point="test_controls:Door")
 DOOR = Task("door", "aihf_toy/Door-v0", observation_size=1, action_size=1, can_fall=False, horizon=20)
 
 
-def trained(name: str, task: Task, settings: Settings, rounds: int) -> Constant:
+def trained(name: str, task: Task, settings: Settings, rounds: int) -> KnownReward:
     method = METHODS[name](Context(task, SEEDS, settings, None, torch.device("cpu")))
-    assert isinstance(method, Constant)
+    assert isinstance(method, KnownReward)
     for round in range(rounds):
         method.run_round(round, settings.round_steps)
     method.close()
@@ -73,8 +73,8 @@ def test_the_value_counts_the_steps_that_are_left(name: str, sign: float) -> Non
 
 def test_the_reward_is_one_number_a_step() -> None:
     method = METHODS["constant_minus"](Context(toy.TASK, SEEDS, toy.SETTINGS, None, torch.device("cpu")))
-    assert isinstance(method, Constant)
-    rewards = method.reward(torch.zeros(2, 5, 2), torch.zeros(2, 5, 1))
+    assert isinstance(method, KnownReward)
+    rewards = method.constant(torch.zeros(2, 5, 2), torch.zeros(2, 5, 1))
     assert rewards.shape == (2, 5) and (rewards == -1).all()
     assert not method.learns_reward and method.reward_model is None
     method.close()

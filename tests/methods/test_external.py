@@ -22,7 +22,7 @@ from aihf_control.study.prepare import Folders
 from aihf_control.study.study import run_study
 
 ROOT = Path(__file__).parents[2]
-EXAMPLE = ROOT / "benchmarks" / "example_method.py"
+EXAMPLE = ROOT / "examples" / "my_method.py"
 
 
 @pytest.fixture(autouse=True)

@@ -14,7 +14,7 @@ from matplotlib.ticker import FixedLocator, FuncFormatter, NullFormatter, NullLo
 
 from aihf_control.envs.tasks import TASKS
 from aihf_control.report.style import STYLE, spread
-from benchmarks.speed_report import (
+from benchmarks.speed.report import (
     ENVIRONMENTS,
     LIMIT,
     OURS,

@@ -11,8 +11,8 @@ from pathlib import Path
 
 from aihf_control.envs.tasks import Task
 from aihf_control.learn.sac import ARITHMETIC
-from benchmarks.speed_contestants import Contestant, Failed, Spec
-from benchmarks.speed_report import (
+from benchmarks.speed.contestants import Contestant, Failed, Spec
+from benchmarks.speed.report import (
     ENVIRONMENTS,
     LIMIT,
     OURS,

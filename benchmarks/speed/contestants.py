@@ -23,7 +23,7 @@ from aihf_control.learn.sac_updates import UPDATES_PER_DRAW
 from aihf_control.study.machine import keep_freed_memory
 
 REPLAY_STEPS = 20_000  # room in every replay memory: an update's cost does not depend on it
-IMPORTED_FIRST = ("stable_baselines3", "tyro", "benchmarks.speed_match", "benchmarks.speed_plot")
+IMPORTED_FIRST = ("stable_baselines3", "tyro", "benchmarks.speed.match", "benchmarks.speed.plot")
 PATIENCE = 180.0  # seconds after which a process that does not answer is given up
 
 

@@ -1,8 +1,8 @@
 """`make speed`: seed-steps a second, against Stable-Baselines3 and against what the machine could do at best.
 
 Every contestant has a process of its own and they work in turns, round after round, so that whatever
-else the machine does meanwhile hits all of them alike. `speed_contestants` holds what is measured,
-`speed_match` who plays when, `speed_report` and `speed_plot` what is made of it.
+else the machine does meanwhile hits all of them alike. `contestants` holds what is measured,
+`match` who plays when, `report` and `plot` what is made of it.
 """
 
 from __future__ import annotations
@@ -29,10 +29,10 @@ from aihf_control.hardware import DEVICES
 from aihf_control.report.style import render
 from aihf_control.runs.files import make_folder, write_atomically
 from aihf_control.study.machine import choose_device, choose_precision, describe_device, processor, versions
-from benchmarks.speed_contestants import Failed, Spec
-from benchmarks.speed_match import Match
-from benchmarks.speed_plot import draw
-from benchmarks.speed_report import OURS, Report, Row, csv_text, markdown, with_ratios
+from benchmarks.speed.contestants import Failed, Spec
+from benchmarks.speed.match import Match
+from benchmarks.speed.plot import draw
+from benchmarks.speed.report import OURS, Report, Row, csv_text, markdown, with_ratios
 
 BEGAN = time.monotonic()
 USED = 0.97  # of the time: the rest is for drawing

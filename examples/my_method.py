@@ -19,11 +19,12 @@ class LeastSquares(SACMethod):
         self.config = replace(context.settings.reward, gradient_penalty=10.0, magnitude_penalty=0.0)
 
     def run_round(self, round: int, steps: int) -> Metrics:
-        metrics = self.align(round, steps, self.learner.model)
+        metrics = self.align(round, steps, self.reward_learner.model)
         return metrics | self.fit_reward(round)
 
     def fit_reward(self, round: int) -> Metrics:
-        shown, own, model = self.context.feedback.demonstrated.steps, self.aligner.replay, self.learner.model
+        shown, own = self.context.feedback.demonstrated.steps, self.aligner.replay
+        model = self.reward_learner.model
         streams = SeedStreams(self.context.seeds, "least squares", round, self.context.device)
         rows = [streams.indices(UPDATES, BATCH, size) for size in (len(shown), own.size)]
         for theirs, ours in zip(*rows, strict=True):
@@ -32,5 +33,5 @@ class LeastSquares(SACMethod):
             demonstrated, agent = model.from_inputs(inputs).split(BATCH, dim=1)
             losses = (demonstrated - 1).square().mean(1) + agent.square().mean(1)
             penalty, metrics = penalties(model, inputs, self.config)
-            self.learner.optimiser.descend(losses.sum() + penalty)
+            self.reward_learner.optimiser.descend(losses.sum() + penalty)
         return metrics | {"reward_loss": losses.detach()}
