@@ -230,7 +230,7 @@ def test_workers_end_with_their_parent_and_leave_nothing() -> None:
 def test_a_worker_imports_no_torch() -> None:
     lines = [
         "import sys",
-        "import aihf_control.environments, aihf_control.environment_server",
+        "import aihf_control.envs.backends, aihf_control.envs.worker_process",
         "from aihf_control.envs.environments import SerialEnvironments",
         "from aihf_control.envs.tasks import TASKS",
         "envs = SerialEnvironments(TASKS['hopper'], 1, fixed_horizon=False, autoreset=True)",
