@@ -8,16 +8,20 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from aihf_control.data.feedback import load_feedback
     from aihf_control.data.types import Episode, Feedback, PreferencePairs
     from aihf_control.envs.tasks import TASKS
     from aihf_control.learn.randomness import SeedStreams
     from aihf_control.learn.replay import Batch
     from aihf_control.learn.sac import Metrics
     from aihf_control.learn.sac_loop import Exploration
+    from aihf_control.learn.saved import load_policy, load_reward
     from aihf_control.methods.method import Context, Method
     from aihf_control.methods.sac_method import SACMethod
     from aihf_control.methods.settings import Settings
     from aihf_control.methods.table import METHODS
+    from aihf_control.report.tidy import read_study
+    from aihf_control.study.scripting import make_feedback, train
 
 __version__ = "0.1.0"
 
@@ -35,6 +39,12 @@ _PLACES = {
     "SACMethod": "methods.sac_method",
     "SeedStreams": "learn.randomness",
     "Settings": "methods.settings",
+    "load_feedback": "data.feedback",
+    "load_policy": "learn.saved",
+    "load_reward": "learn.saved",
+    "make_feedback": "study.scripting",
+    "read_study": "report.tidy",
+    "train": "study.scripting",
 }
 
 __all__ = [
@@ -51,6 +61,12 @@ __all__ = [
     "SACMethod",
     "SeedStreams",
     "Settings",
+    "load_feedback",
+    "load_policy",
+    "load_reward",
+    "make_feedback",
+    "read_study",
+    "train",
 ]
 
 
