@@ -65,6 +65,7 @@ class Ours:
     def __init__(self, spec: Spec) -> None:
         self.spec, self.task, self.device = spec, TASKS[spec.task], torch.device(spec.device)
         config = SACConfig(
+            critic="plain",  # Stable-Baselines3's, so that both do the same work
             hidden=spec.hidden,
             batch_size=spec.batch,
             learning_starts=min(1_000, spec.stored),
