@@ -134,10 +134,10 @@ def wait_for(condition: Callable[[], bool]) -> None:
 
 
 BROKEN = """
-from aihf_control.methods.oracle import Oracle
+from aihf_control.methods.controls import KnownReward
 from aihf_control.errors import InvalidData
 
-class Broken(Oracle):
+class Broken(KnownReward):
     def start(self):
         raise InvalidData("my data are not here")
 """
