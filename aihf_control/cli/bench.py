@@ -11,9 +11,9 @@ from pathlib import Path
 
 import tyro
 
-from aihf_control.cli import values as choices
+from aihf_control.cli import values
 from aihf_control.cli.study_command import Axes, StudyCommand, say, typed_command
-from aihf_control.cluster import status as monitor
+from aihf_control.cluster import status
 from aihf_control.cluster.estimate import Kind, Pace, longest_first, paces
 from aihf_control.cluster.job_display import JobDisplay
 from aihf_control.cluster.local import LocalJobs
@@ -58,7 +58,7 @@ class Bench(StudyCommand):
         """As of every `StudyCommand`."""
         super().check()
         if self.jobs is not None:
-            choices.parse_count("JOBS", str(self.jobs))
+            values.parse_count("JOBS", str(self.jobs))
             if type(self) is Bench and self.kind() == "GPU":
                 raise InvalidChoice("JOBS: on a GPU bench is one process; `aihf sweep` runs jobs there")
 
@@ -75,7 +75,7 @@ class Bench(StudyCommand):
     def steps_of(self, axes: Axes) -> dict[str, int]:
         """Of each method, in its own count."""
         record = {"steps": self.sized_settings().steps, "settings": asdict(self.settings)}
-        return {m.name: monitor.total_steps(record | {"method": m.name}) for m in axes.methods}
+        return {m.name: status.total_steps(record | {"method": m.name}) for m in axes.methods}
 
     def known_paces(self, axes: Axes) -> dict[tuple[str, str], Pace]:
         """Of this study's runs, of committed ones and of all others here."""

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import tyro
 
-from aihf_control.cli import values as choices
+from aihf_control.cli import values
 from aihf_control.cli.study_command import (
     feedback_source,
     find_task,
@@ -41,7 +41,7 @@ class DataTrain:
         task, folders = find_task(self.task), Folders(self.root)
         device = choose_device(self.device)
         path = train_policies(
-            task, choices.parse_seeds(self.seeds), self.steps, device, folders, say, typed_command()
+            task, values.parse_seeds(self.seeds), self.steps, device, folders, say, typed_command()
         )
         say(f"wrote {path}")
         return 0
@@ -132,9 +132,9 @@ class Report:
 
     def run(self) -> int:
         """Trains nothing."""
-        task, folders, study = find_task(self.task), Folders(self.root), choices.parse_study(self.study)
+        task, folders, study = find_task(self.task), Folders(self.root), values.parse_study(self.study)
         runs = folders.runs / study / task.name
         there = recorded_methods(runs)
-        methods = choices.parse_recorded(self.methods, there) if self.methods else there
+        methods = values.parse_recorded(self.methods, there) if self.methods else there
         say(write_report(runs, study, task.name, methods, folders.report(study, task)).text)
         return 0

@@ -9,7 +9,7 @@ from typing import Annotated
 
 import tyro
 
-from aihf_control.cli import values as choices
+from aihf_control.cli import values
 from aihf_control.cli.bench import Bench
 from aihf_control.cli.data import DataBuild, DataTrain, FeedbackBuild, PreferencesImport, Report
 from aihf_control.cli.study_command import Job, StudyCommand
@@ -57,7 +57,7 @@ def _parse_command(name: str, options: list[str]) -> Command:
     kind, default = COMMANDS[name], None
     if issubclass(kind, StudyCommand):  # the preset decides the other defaults, so it is read first
         preset = tyro.cli(_PresetOnly, args=options, return_unknown_args=True, add_help=False)[0].preset
-        choose("PRESET", preset, choices.PRESETS)
+        choose("PRESET", preset, values.PRESETS)
         default = replace(kind(task=tyro.MISSING), preset=preset, settings=PRESETS[preset].settings)
     command = tyro.cli(kind, args=options, prog=f"aihf {name}", default=default)
     assert isinstance(command, kind)

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field, replace
 from importlib.util import find_spec
 from pathlib import Path
 
-from aihf_control.cli import values as choices
+from aihf_control.cli import values
 from aihf_control.cluster.job_line import Starter
 from aihf_control.data.feedback import FeedbackConfig
 from aihf_control.data.types import Feedback
@@ -39,7 +39,7 @@ def find_task(name: str) -> Task:
 
 def find_tasks(name: str) -> tuple[Task, ...]:
     """Of ENV, where `all` is three; raises `InvalidChoice`."""
-    return tuple(TASKS[task] for task in choices.parse_tasks(name))
+    return tuple(TASKS[task] for task in values.parse_tasks(name))
 
 
 def need_policies(tasks: Sequence[Task], folders: Folders) -> None:
@@ -120,9 +120,9 @@ class StudyCommand:
 
     def check(self) -> None:
         """Raise `InvalidChoice` for what no job could do, before anything is built or started."""
-        choose("DEVICE", self.device, choices.DEVICES)
-        choose("PRECISION", self.precision, choices.PRECISIONS)
-        choose("ENVIRONMENTS", self.environments, choices.BACKENDS)
+        choose("DEVICE", self.device, values.DEVICES)
+        choose("PRECISION", self.precision, values.PRECISIONS)
+        choose("ENVIRONMENTS", self.environments, values.BACKENDS)
         if self.environments == "envpool" and find_spec("envpool") is None:
             raise InvalidChoice(
                 "ENVIRONMENTS=envpool needs EnvPool: pip install -c constraints.txt -e '.[fast]'"
@@ -133,9 +133,9 @@ class StudyCommand:
     def axes(self) -> Axes:
         """What is compared; raises `InvalidChoice` for a name that is not known."""
         preset = PRESETS[self.preset]
-        chosen = choices.parse_methods(self.methods or ",".join(preset.methods))
-        seeds = choices.parse_seeds(self.seeds) if self.seeds else preset.seeds
-        return Axes(find_tasks(self.task), chosen, seeds, choices.parse_study(self.study or preset.study))
+        chosen = values.parse_methods(self.methods or ",".join(preset.methods))
+        seeds = values.parse_seeds(self.seeds) if self.seeds else preset.seeds
+        return Axes(find_tasks(self.task), chosen, seeds, values.parse_study(self.study or preset.study))
 
     def planned(self) -> list[tuple[Study, Feedback]]:
         """Each task's study with its feedback, built if it is missing; nothing stands in the way of these."""

@@ -8,11 +8,10 @@ from pathlib import Path
 
 import tyro
 
-from aihf_control.cli import values as choices
+from aihf_control.cli import values
 from aihf_control.cli.bench import Bench
 from aihf_control.cli.study_command import Axes, say, typed_command
-from aihf_control.cluster import slurm
-from aihf_control.cluster import status as monitor
+from aihf_control.cluster import slurm, status
 from aihf_control.cluster.estimate import Kind, estimate
 from aihf_control.cluster.plan import SEEDS_PER_JOB, Group
 from aihf_control.cluster.submissions import read_submission, write_submission
@@ -59,13 +58,13 @@ class Sweep(Bench):
     def check(self) -> None:
         """As of every `StudyCommand`; what is of one cluster is refused for another."""
         super().check()
-        choose("CLUSTER", self.cluster, choices.CLUSTERS)
-        choices.parse_count("SEEDS_PER_JOB", str(self.seeds_per_job))
-        choices.parse_count("CPUS", str(self.cpus))
+        choose("CLUSTER", self.cluster, values.CLUSTERS)
+        values.parse_count("SEEDS_PER_JOB", str(self.seeds_per_job))
+        values.parse_count("CPUS", str(self.cpus))
         given = {"PARTITION": self.partition, "ACCOUNT": self.account}
         for variable, value in given.items():
             if value is not None:
-                choices.parse_slurm_name(variable, value)
+                values.parse_slurm_name(variable, value)
         if self.cluster == "local":
             others = {"GPUS": self.gpus, "CPUS": self.cpus > 1, "MEMORY": self.memory}
             wrong = [name for name, value in {**given, **others}.items() if value]
@@ -80,7 +79,7 @@ class Sweep(Bench):
             raise InvalidChoice("JOBS is of CLUSTER=local: on Slurm leave it out, the cluster decides")
         if self.force_new:
             raise InvalidChoice("FORCE_NEW=1 compares runs with this machine: on Slurm, use STUDY=name")
-        choices.parse_minutes(self.time)
+        values.parse_minutes(self.time)
         slurm.need_slurm()
 
     def kind(self) -> Kind:
@@ -110,7 +109,7 @@ class Sweep(Bench):
             return 0
         folder = self.submit_plan(axes, groups, self.cluster)
         resources = slurm.Resources(
-            self.partition, self.account, self.gpus, self.cpus, self.memory, choices.parse_minutes(self.time)
+            self.partition, self.account, self.gpus, self.cpus, self.memory, values.parse_minutes(self.time)
         )
         jobs = [slurm.BenchJob(tuple(self.arguments(axes, group)), typed_command()) for group in groups]
         ids = slurm.submit(folder, f"aihf-{axes.study}", jobs, resources)
@@ -156,6 +155,6 @@ class StatusOf:
 
     def run(self) -> int:
         """0 if all runs have ended, 1 if not."""
-        progress = monitor.read_progress(self.study.resolve())
-        say(monitor.table(progress))
+        progress = status.read_progress(self.study.resolve())
+        say(status.table(progress))
         return 0 if progress.done else 1

@@ -17,7 +17,7 @@ from aihf_control.data.types import Episode, Feedback, PreferencePairs
 from aihf_control.envs.tasks import Task
 from aihf_control.errors import InvalidData
 from aihf_control.runs.files import make_folder, sha256, write_atomically
-from aihf_control.study import reference_policies as policies
+from aihf_control.study import reference_policies
 from aihf_control.study.machine import use_one_thread
 
 Say = Callable[[str], None]
@@ -74,10 +74,10 @@ class FeedbackSource:
 def build_data(task: Task, folders: Folders, say: Say, *, tiers: Sequence[str] = datasets.TIERS) -> None:
     """Roll the committed policies out into Minari datasets, the same on any number of cores."""
     folder = folders.policies(task)
-    manifest, root = policies.read_manifest(task, folder), datasets.minari_root()
+    manifest, root = reference_policies.read_manifest(task, folder), datasets.minari_root()
     use_one_thread()
     known = manifest["references"]
-    reference = datasets.Reference(known["random"], known["expert"], policies.EPISODES)
+    reference = datasets.Reference(known["random"], known["expert"], reference_policies.EPISODES)
     for tier in tiers:
         entry = manifest["policies"][tier]
         provenance = datasets.Provenance(
@@ -88,7 +88,7 @@ def build_data(task: Task, folders: Folders, say: Say, *, tiers: Sequence[str] =
         name = datasets.build_dataset(
             task,
             tier,
-            policies.load_policy(task, tier, folder),
+            reference_policies.load_policy(task, tier, folder),
             transitions=TRANSITIONS[tier],
             deterministic_share=DETERMINISTIC_SHARE,
             seed=ROLLOUT_SEED,
@@ -181,7 +181,7 @@ def _build_feedback(
                 f"DEMO_NOISE={config.demo_noise} needs the policy behind {sources.demonstrations}; "
                 "only the suite's own expert tier has one"
             )
-        expert = policies.load_policy(task, "expert", folders.policies(task))
+        expert = reference_policies.load_policy(task, "expert", folders.policies(task))
         noisy = _noisy_rollouts(task, expert)
     built = feedback_module.build_feedback(
         config,

@@ -35,8 +35,7 @@ from aihf_control.runs.folder import (
 )
 from aihf_control.runs.locks import SeedLock
 from aihf_control.runs.progress import Listener
-from aihf_control.study import machine
-from aihf_control.study import reference_policies as policies
+from aihf_control.study import machine, reference_policies
 from aihf_control.study.prepare import Folders, Say
 from aihf_control.study.training import BatchRun, Observer
 
@@ -118,7 +117,7 @@ def name_beside(studies: Sequence[tuple[Study, Feedback | None]], folders: Folde
 
 def _configs(study: Study, feedback: Feedback | None, folders: Folders) -> dict[str, dict[str, Any]]:
     """Of each method what `config.json` says, but for the seed and its batch."""
-    reference = policies.references(study.task, folders.policies(study.task))
+    reference = reference_policies.references(study.task, folders.policies(study.task))
     config = {
         "study": study.name,
         "task": study.task.name,
@@ -256,7 +255,7 @@ def train_policies(
     command: str,
 ) -> Path:  # fmt: skip
     """Train the task's oracle on `seeds`, a snapshot at each evaluation, and write the chosen policies."""
-    if min(seeds) < policies.FIRST_TRAINING_SEED:
+    if min(seeds) < reference_policies.FIRST_TRAINING_SEED:
         raise InvalidData(f"SEEDS: {min(seeds)} may be reported; train data on seeds from 1000 up")
     settings = replace(Settings(steps=steps), sac=SACConfig(batch_size=TRAINING_BATCH))
     settings = on_device(settings, device, "auto", "auto")
@@ -264,11 +263,13 @@ def train_policies(
     run_study(study, None, folders, say, observer=_snapshot)
     paths = RunPaths(folders.runs, study.name, task.name, "oracle")
     candidates = [
-        policies.Candidate(_snapshot_path(paths.seed(seed), row.step), seed, row.step, row.return_mean)
+        reference_policies.Candidate(
+            _snapshot_path(paths.seed(seed), row.step), seed, row.step, row.return_mean
+        )
         for seed in seeds
         for row in pd.read_csv(paths.seed(seed) / "progress.csv").itertuples()
     ]
-    return policies.write_policies(
+    return reference_policies.write_policies(
         task, candidates, folders.policies(task), command=command, versions=machine.versions()
     )
 

@@ -13,14 +13,14 @@ from pathlib import Path
 
 import pytest
 
-from aihf_control.cli import values as choices
+from aihf_control.cli import values
 from aihf_control.cli.values import parse_methods, parse_seeds, parse_share, parse_steps
 from aihf_control.envs.tasks import TASKS
 from aihf_control.errors import InvalidChoice, choose
 from aihf_control.methods.table import ChosenMethod
 
 ROOT = Path(__file__).parents[2]
-CHECKED = tuple(choices.CHECKS)
+CHECKED = tuple(values.CHECKS)
 
 STAND_IN = """#!/bin/sh
 case "$*" in
@@ -97,14 +97,14 @@ def test_make_alone_explains_every_target_and_variable(checkout: Checkout) -> No
     assert shown.stdout == checkout.make("help").stdout
     for name in (*makefile_targets(), *CHECKED, "TENSORBOARD", "PYTHON", "TORCH_INDEX"):
         assert re.search(rf"^  {name} +\S", shown.stdout, re.MULTILINE), name
-    for name in (*TASKS, *choices.METHODS, *choices.PRESETS, *choices.DEVICES):
+    for name in (*TASKS, *values.METHODS, *values.PRESETS, *values.DEVICES):
         assert re.search(rf"\b{name}\b", shown.stdout), name
     for name in CHECKED:  # every example is a value that the check lets through
         example = re.search(rf"^  {name} .*\b{name}=(\S+)", shown.stdout, re.MULTILINE)
         assert example
         if name == "PREFERENCE_FILE":
             continue  # which is not there
-        assert choices.main([f"{name}={example.group(1)}"]) == 0
+        assert values.main([f"{name}={example.group(1)}"]) == 0
     assert checkout.files() == before
 
 
@@ -114,8 +114,8 @@ WRONG_VALUES: list[tuple[list[str], list[str]]] = [
     (["-n", "bench", "ENV=hoper"], ["ENV=hoper"]),
     (["bench", "ENV=hopper", "METHODS=aihf,rhlf"], ["METHODS=rhlf", "did you mean rlhf?"]),
     (["bench", "ENV=hopper", "SEEDS=3-1"], ["SEEDS=3-1", "3-1 is empty"]),
-    (["bench", "PRESET=slow"], ["PRESET=slow", *choices.PRESETS]),
-    (["bench", "DEVICE=gpu"], ["DEVICE=gpu", *choices.DEVICES]),
+    (["bench", "PRESET=slow"], ["PRESET=slow", *values.PRESETS]),
+    (["bench", "DEVICE=gpu"], ["DEVICE=gpu", *values.DEVICES]),
     (["bench", "STEPS=0"], ["STEPS=0", "above 0"]),
     (["bench", "DEMO_MIX=1.5"], ["DEMO_MIX=1.5", "from 0 to 1"]),
     (["bench", "LABEL_ERROR=some"], ["LABEL_ERROR=some", "from 0 to 1"]),

@@ -14,7 +14,7 @@ import pytest
 
 from aihf_control.cli.sweep import shared_options
 from aihf_control.cli.values import parse_minutes, parse_seeds
-from aihf_control.cluster import status as monitor
+from aihf_control.cluster import status
 from aihf_control.cluster.estimate import Pace, estimate, paces
 from aihf_control.cluster.job_display import JobDisplay
 from aihf_control.cluster.local import LocalJobs
@@ -169,8 +169,8 @@ def test_hours_follow_from_a_run_that_was_measured(tmp_path: Path) -> None:
 
 
 def states(runs: Path) -> dict[str, tuple[list[int], ...]]:
-    read = monitor.read_progress(runs / STUDY)
-    return {line.method: tuple(line.of(state) for state in monitor.STATES) for line in read.methods}
+    read = status.read_progress(runs / STUDY)
+    return {line.method: tuple(line.of(state) for state in status.STATES) for line in read.methods}
 
 
 def test_status_of_every_kind_of_seed(tmp_path: Path) -> None:
@@ -186,10 +186,10 @@ def test_status_of_every_kind_of_seed(tmp_path: Path) -> None:
             "aihf": ([0], [1], [2, 3], [4, 5], [6, 7]),
             "ipl": ([], [], [], [], [*range(8)]),
         }
-        read = monitor.read_progress(tmp_path / STUDY)
+        read = status.read_progress(tmp_path / STUDY)
         (running,) = {seed.seconds_left for seed in read.methods[0].seeds if seed.state == "running"}
         assert running == 60 * 80.0 / 40 and not read.done  # 60 steps left, two seconds each
-        text = monitor.table(read)
+        text = status.table(read)
     row = text.splitlines()[2].split()
     assert row[:8] == ["Hopper-v5", "AIHF", "0–7", "1", "1", "2", "2", "2"]
     assert row[8:] == ["20–100", "of", "100", "2", "min"]
@@ -199,9 +199,9 @@ def test_status_of_every_kind_of_seed(tmp_path: Path) -> None:
 def test_a_study_is_done_when_every_planned_seed_has_ended(tmp_path: Path) -> None:
     groups = plan(tmp_path, STUDY, ["hopper"], ["bc"], range(2), 2)
     write_submission(new_folder(tmp_path / STUDY), Submission(STUDY, "c", "local", "today", groups))
-    assert not monitor.read_progress(tmp_path / STUDY).done
+    assert not status.read_progress(tmp_path / STUDY).done
     begin(tmp_path, "hopper", "bc", (0, 1), at(0, "finished"))
-    assert monitor.read_progress(tmp_path / STUDY).done
+    assert status.read_progress(tmp_path / STUDY).done
 
 
 @pytest.mark.parametrize("jobs", [(), ("17_0",)], ids=["local", "slurm"])
@@ -216,17 +216,17 @@ def test_a_lost_job_is_named_with_the_end_of_its_log_until_its_seeds_have_ended(
     log.write_text("all was well\nout of memory\n")
     for _ in range(MOST_RETRIES + 1):
         conclude(folder, group, 137)
-    text = monitor.table(monitor.read_progress(tmp_path / STUDY))
+    text = status.table(status.read_progress(tmp_path / STUDY))
     assert "hopper-aihf-0-1 died 4 times, was given up with exit status 137" in text
     assert text.endswith("    all was well\n    out of memory")
     begin(tmp_path, "hopper", "aihf", (0, 1), at(100, "finished"))
-    assert monitor.read_progress(tmp_path / STUDY).lost == ()
+    assert status.read_progress(tmp_path / STUDY).lost == ()
 
 
 def test_a_folder_that_is_no_study_is_named(tmp_path: Path) -> None:
     for folder in (tmp_path, tmp_path / "missing"):
         with pytest.raises(InvalidRun, match="no run and no sweep here"):
-            monitor.read_progress(folder)
+            status.read_progress(folder)
 
 
 def jobs_here(folder: Path, programs: dict[str, str], places: int) -> tuple[LocalJobs, list[str]]:

@@ -11,7 +11,7 @@ import pytest
 import toy
 from toy_study import study
 
-from aihf_control.cli import values as choices
+from aihf_control.cli import values
 from aihf_control.cli.values import parse_methods, parse_recorded, parse_tasks
 from aihf_control.errors import InvalidChoice, InvalidData
 from aihf_control.methods import external as plugins
@@ -28,7 +28,7 @@ EXAMPLE = ROOT / "examples" / "my_method.py"
 @pytest.fixture(autouse=True)
 def only_built_in_methods_afterwards() -> Iterator[None]:
     yield
-    for name in set(METHODS) - set(choices.METHODS):
+    for name in set(METHODS) - set(values.METHODS):
         del METHODS[name], plugins.SOURCES[name]
 
 

@@ -12,7 +12,7 @@ from aihf_control.envs.tasks import TASKS
 from aihf_control.errors import InvalidData
 from aihf_control.learn.rollouts import Roller
 from aihf_control.learn.sb3 import load_actor
-from aihf_control.study import reference_policies as policies
+from aihf_control.study import reference_policies
 from aihf_control.study.reference_policies import (
     SHARES,
     Candidate,
@@ -64,8 +64,10 @@ def test_choice_of_tiers(monkeypatch: pytest.MonkeyPatch) -> None:
     """The best measured anew is the expert, though another had the luckier record."""
     recorded = {"lucky": 1_010.0, "best": 1_000.0, "low": 180.0, "middle": 470.0, "between": 700.0}
     measured = recorded | {"lucky": 600.0}
-    monkeypatch.setattr(policies, "load_actor", lambda path, task: path.name)
-    monkeypatch.setattr(policies, "measure", lambda task, actor, purpose: np.array([measured[actor]]))
+    monkeypatch.setattr(reference_policies, "load_actor", lambda path, task: path.name)
+    monkeypatch.setattr(
+        reference_policies, "measure", lambda task, actor, purpose: np.array([measured[actor]])
+    )
     candidates = [Candidate(Path(name), 1000, 5_000, value) for name, value in recorded.items()]
     chosen = choose_tiers(HOPPER, candidates)
     assert {tier: choice.path.name for tier, choice in chosen.items()} == {
