@@ -14,6 +14,7 @@ from aihf_control.cli.bench import Bench
 from aihf_control.cli.data import DataBuild, DataTrain, FeedbackBuild, PreferencesImport, Report
 from aihf_control.cli.study_command import Job, StudyCommand
 from aihf_control.cli.sweep import StatusOf, Sweep, shared_options
+from aihf_control.cli.video import Video
 from aihf_control.envs.environments import BrokenEnvironments
 from aihf_control.errors import InvalidChoice, InvalidData, choose
 from aihf_control.runs.folder import InvalidRun
@@ -26,7 +27,18 @@ ERRORS = (InvalidChoice, InvalidData, InvalidResults, InvalidRun, Locked, Broken
 """What a user can mend: one line each, without a traceback."""
 
 
-Command = Bench | Job | Sweep | StatusOf | DataTrain | DataBuild | FeedbackBuild | PreferencesImport | Report
+Command = (
+    Bench
+    | Job
+    | Sweep
+    | StatusOf
+    | DataTrain
+    | DataBuild
+    | FeedbackBuild
+    | PreferencesImport
+    | Report
+    | Video
+)
 COMMANDS: dict[str, type[Command]] = {
     "bench": Bench,
     "sweep": Sweep,
@@ -37,6 +49,7 @@ COMMANDS: dict[str, type[Command]] = {
     "feedback build": FeedbackBuild,
     "preferences import": PreferencesImport,
     "report": Report,
+    "video": Video,
 }
 
 

@@ -11,7 +11,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 
 from aihf_control.arrays import Floats
-from aihf_control.envs.tasks import TASKS
+from aihf_control.envs.tasks import TASKS, Task
 from aihf_control.errors import InvalidData
 from aihf_control.learn.sb3 import load_actor
 from aihf_control.runs.records import load_json
@@ -22,8 +22,12 @@ def load_policy(folder: Path | str) -> Callable[[Floats], Floats]:
 
     Raises `InvalidData` if `policy.zip` is not one, `InvalidResults` without a `config.json`.
     """
-    task = TASKS[load_json(Path(folder) / "config.json")["task"]]
-    actor = load_actor(Path(folder) / "policy.zip", task)
+    return read_policy(Path(folder) / "policy.zip", TASKS[load_json(Path(folder) / "config.json")["task"]])
+
+
+def read_policy(path: Path, task: Task) -> Callable[[Floats], Floats]:
+    """The same of a policy's zip. Raises `InvalidData`."""
+    actor = load_actor(path, task)
 
     @torch.no_grad()
     def act(observations: Floats) -> Floats:
