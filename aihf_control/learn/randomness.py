@@ -20,6 +20,11 @@ def derive(seed: int, purpose: str, round: int = 0) -> int:
     return int(sequence.generate_state(1, np.uint64)[0] >> np.uint64(1))
 
 
+UPDATES_PER_DRAW = 100
+"""`Draws` serves so many updates at a time: a draw of its own for each would cost more than it, and all at
+once would fill the memory."""
+
+
 class SeedStreams:
     """One generator a seed for one purpose and round; draws come stacked on axis 1, after the count."""
 
@@ -55,3 +60,32 @@ class SeedStreams:
         """(count, S, batch) whole numbers uniform in [0, size)."""
         # float64, so that a million rows are drawn evenly
         return (self.uniform(count, batch, dtype=torch.float64) * size).long()
+
+
+class Draws:
+    """What `UPDATES_PER_DRAW` updates draw, by name: in one go and outside any CUDA graph, into places that
+    the graph reads at a position kept on the device.
+
+        draws.fill(rows=streams.indices(UPDATES_PER_DRAW, batch, size))   # every UPDATES_PER_DRAW updates
+        draws.go_to(step % UPDATES_PER_DRAW)                              # before each
+        draws["rows"]                                                     # in it: (S, batch)
+    """
+
+    def __init__(self, device: torch.device) -> None:
+        self._places: dict[str, Tensor] = {}
+        self._position = torch.zeros(1, dtype=torch.int64, device=device)
+
+    def fill(self, **drawn: Tensor) -> None:
+        """(UPDATES_PER_DRAW, ...) each, of the shapes of the first time: graphs keep the places."""
+        for name, values in drawn.items():
+            if name not in self._places:
+                self._places[name] = torch.empty_like(values)
+            self._places[name].copy_(values)
+
+    def go_to(self, position: int) -> None:
+        """The next update is the one at `position` of what was drawn last."""
+        self._position.fill_(position)
+
+    def __getitem__(self, name: str) -> Tensor:
+        """At the position, without its axis."""
+        return self._places[name].index_select(0, self._position)[0]

@@ -13,10 +13,10 @@ from aihf_control.envs.backends import make_environments
 from aihf_control.envs.tasks import Task
 from aihf_control.learn.cuda_graphs import Graphed
 from aihf_control.learn.feedback_tables import SMALLEST_STD, StepTable
-from aihf_control.learn.randomness import SeedStreams, derive
+from aihf_control.learn.randomness import UPDATES_PER_DRAW, Draws, SeedStreams, derive
 from aihf_control.learn.replay import ReplayBuffer
 from aihf_control.learn.sac import SAC, Metrics, SACConfig
-from aihf_control.learn.sac_updates import UPDATES_PER_DRAW, RewardFunction, Updates
+from aihf_control.learn.sac_updates import RewardFunction, Updates
 
 LARGEST_VALUE = 1e6
 """|Q| beyond which a seed has diverged: rewards are within ±10 where they are learned, and a hundred steps'
@@ -134,10 +134,8 @@ class _Acting:
 
     def __init__(self, sac: SAC, observations: int, *, graphs: bool) -> None:
         self._sac = sac
-        seeds, actions = len(sac.seeds), sac.actor.actions
-        self._observations = torch.zeros(seeds, 1, observations, device=sac.device)
-        self._noise = torch.zeros(UPDATES_PER_DRAW, seeds, 1, actions, device=sac.device)
-        self._position = torch.zeros(1, dtype=torch.int64, device=sac.device)
+        self._observations = torch.zeros(len(sac.seeds), 1, observations, device=sac.device)
+        self._draws = Draws(sac.device)
         self._forward = Graphed(self._sample, lambda: (), sac.device, enabled=graphs)
 
     def begin_round(self, round: int) -> None:
@@ -149,9 +147,9 @@ class _Acting:
 
     def draw(self) -> None:
         """What the next `UPDATES_PER_DRAW` steps need."""
-        acting, random = self._streams
-        self._noise.copy_(acting.normal(UPDATES_PER_DRAW, 1, self._sac.actor.actions))
-        self._random = 2 * random.uniform(UPDATES_PER_DRAW, self._sac.actor.actions).cpu().numpy() - 1
+        (acting, random), actions = self._streams, self._sac.actor.actions
+        self._draws.fill(noise=acting.normal(UPDATES_PER_DRAW, 1, actions))
+        self._random = 2 * random.uniform(UPDATES_PER_DRAW, actions).cpu().numpy() - 1
 
     def random(self, position: int) -> np.ndarray:
         """Uniform actions (S, A)."""
@@ -160,9 +158,8 @@ class _Acting:
     def act(self, observations: np.ndarray, position: int) -> np.ndarray:
         """Actions (S, A) of the stochastic policies at `observations` (S, O)."""
         self._observations.copy_(torch.from_numpy(observations).unsqueeze(1))
-        self._position.fill_(position)
+        self._draws.go_to(position)
         return self._forward()["actions"].cpu().numpy()
 
     def _sample(self) -> dict[str, Tensor]:
-        noise = self._noise.index_select(0, self._position)[0]
-        return {"actions": self._sac.act(self._observations, noise).squeeze(1)}
+        return {"actions": self._sac.act(self._observations, self._draws["noise"]).squeeze(1)}

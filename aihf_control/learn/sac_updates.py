@@ -10,19 +10,16 @@ from torch import Tensor
 
 from aihf_control.learn.cuda_graphs import Graphed
 from aihf_control.learn.feedback_tables import StepTable
-from aihf_control.learn.randomness import SeedStreams
+from aihf_control.learn.randomness import UPDATES_PER_DRAW, Draws, SeedStreams
 from aihf_control.learn.replay import Batch, ReplayBuffer
 from aihf_control.learn.sac import SAC, Metrics
 
 RewardFunction = Callable[[Tensor, Tensor], Tensor]
 """Observations (S, B, O) and actions (S, B, A) → rewards (S, B)."""
 
-UPDATES_PER_DRAW = 100  # random numbers for so many updates are drawn in one go, to bound their memory
-
 
 class Updates:
-    """SAC updates on batches from replay. Their random numbers are drawn in bulk, outside any CUDA graph,
-    into places that the graph reads at a position kept on the device.
+    """SAC updates on batches from replay.
 
     Of every batch the first `share` are rows of `shown`, transitions that all seeds may see, in place of
     the seed's own. SAC is off-policy, so it may learn from them too, at the reward of the moment, and what
@@ -40,11 +37,7 @@ class Updates:
     ) -> None:
         self.sac, self.replay, self._use_graphs = sac, replay, graphs
         self._shown, self._shown_rows = shown, round(share * sac.config.batch_size) if shown else 0
-        count, seeds, batch = UPDATES_PER_DRAW, len(sac.seeds), sac.config.batch_size
-        device = sac.device
-        self._rows = torch.zeros(count, seeds, batch, dtype=torch.int64, device=device)
-        self._noise = torch.zeros(count, 2, seeds, batch, sac.actor.actions, device=device)
-        self._position = torch.zeros(1, dtype=torch.int64, device=device)
+        self.draws = Draws(sac.device)
         self._graphs: dict[tuple[RewardFunction | None, bool], Graphed] = {}
 
     def begin_round(self, round: int) -> None:
@@ -56,22 +49,22 @@ class Updates:
     def draw(self) -> None:
         """Rows and noise of the next `UPDATES_PER_DRAW` steps, in each of which one transition is stored."""
         count, batch = UPDATES_PER_DRAW, self.sac.config.batch_size
-        rows, noise = self._streams
+        replay, update = self._streams
         sizes = torch.arange(self.replay.size, self.replay.size + count).clamp(1, self.replay.capacity)
-        uniforms = rows.uniform(count, batch, dtype=torch.float64)
-        self._rows.copy_((uniforms * sizes.to(uniforms).view(-1, 1, 1)).long())
+        uniforms = replay.uniform(count, batch, dtype=torch.float64)
+        rows = (uniforms * sizes.to(uniforms).view(-1, 1, 1)).long()
         if self._shown is not None:
             head = slice(self._shown_rows)
-            self._rows[..., head] = (uniforms[..., head] * len(self._shown)).long()
-        drawn = noise.normal(2 * count, batch, self.sac.actor.actions)
-        self._noise.copy_(drawn.unflatten(0, (count, 2)))
+            rows[..., head] = (uniforms[..., head] * len(self._shown)).long()
+        noise = update.normal(2 * count, batch, self.sac.actor.actions)
+        self.draws.fill(rows=rows, noise=noise.unflatten(0, (count, 2)))
 
     def update(self, position: int, reward: RewardFunction | None, *, critic_only: bool = False) -> Metrics:
         """The update at `position` of the last draw; its metrics hold until the next.
 
         `reward` is evaluated anew for the sampled batch; None means the rewards that were stored.
         """
-        self._position.fill_(position)
+        self.draws.go_to(position)
         key = (reward, critic_only)
         if key not in self._graphs:
             self._graphs[key] = Graphed(
@@ -83,12 +76,11 @@ class Updates:
         return self._graphs[key]()
 
     def _update(self, reward: RewardFunction | None, *, critic_only: bool) -> Metrics:
-        rows = self._rows.index_select(0, self._position)[0]
+        rows = self.draws["rows"]
         batch = self.replay.batch(rows[:, self._shown_rows :])
         if self._shown is not None:
             batch = Batch.joined(self._shown.rows(rows[:, : self._shown_rows]), batch)
-        noise = self._noise.index_select(0, self._position)[0]
         if reward is not None:
             with torch.no_grad():
                 batch = replace(batch, rewards=reward(batch.observations, batch.actions))
-        return self.sac.update(batch, noise, critic_only=critic_only)
+        return self.sac.update(batch, self.draws["noise"], critic_only=critic_only)

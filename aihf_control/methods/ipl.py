@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import copy
 from dataclasses import dataclass
-from functools import partial
 
 import torch
 from torch import Tensor
@@ -17,13 +16,11 @@ from aihf_control.learn.adam import Adam, prefixed
 from aihf_control.learn.cuda_graphs import Graphed
 from aihf_control.learn.feedback_tables import PairBatch, StepTable
 from aihf_control.learn.networks import SquashedGaussianActor, TwinCritic, Value
-from aihf_control.learn.randomness import SeedStreams
+from aihf_control.learn.randomness import UPDATES_PER_DRAW, Draws, SeedStreams
 from aihf_control.learn.replay import Batch
 from aihf_control.learn.reward import preference_loss
 from aihf_control.learn.sac import Metrics
 from aihf_control.methods.method import Context, Method
-
-UPDATES_PER_DRAW = 100
 
 
 @dataclass(frozen=True)
@@ -111,14 +108,9 @@ class IPL(Method):
         self._transitions = StepTable.joined(
             context.feedback.pairs.steps, context.feedback.demonstrated.steps
         )
-
-        places = (UPDATES_PER_DRAW, len(seeds))
-        whole = partial(torch.zeros, dtype=torch.int64, device=context.device)
-        self._pairs = whole(*places, self.config.pairs_per_update)
-        self._rows = whole(*places, self.config.transitions_per_update)
-        self._position = whole(1)
+        self._draws = Draws(context.device)
         self._update_drawn = Graphed(
-            self._update_at_position,
+            self._update_on_draws,
             lambda: self.tensors().values(),
             context.device,
             enabled=context.settings.cuda_graphs,
@@ -138,15 +130,15 @@ class IPL(Method):
             if step % UPDATES_PER_DRAW == 0:
                 self._draw(*streams)
                 self.context.tick(min(UPDATES_PER_DRAW, steps - step))
-            self._position.fill_(step % UPDATES_PER_DRAW)
+            self._draws.go_to(step % UPDATES_PER_DRAW)
             metrics = self._update_drawn()
         return {name: values.clone() for name, values in metrics.items()}
 
     def _draw(self, pairs: SeedStreams, transitions: SeedStreams) -> None:
-        """Rows of the next updates, into the places that their CUDA graph reads."""
-        config, table = self.config, self.context.feedback.pairs
-        self._pairs.copy_(pairs.indices(UPDATES_PER_DRAW, config.pairs_per_update, len(table)))
-        self._rows.copy_(self.draw_rows(transitions))
+        count, table = self.config.pairs_per_update, self.context.feedback.pairs
+        self._draws.fill(
+            pairs=pairs.indices(UPDATES_PER_DRAW, count, len(table)), rows=self.draw_rows(transitions)
+        )
 
     def draw_rows(self, streams: SeedStreams) -> Tensor:
         """Rows of the joined table (U, S, T), where the pairs' steps lie before the demonstrations'."""
@@ -157,10 +149,9 @@ class IPL(Method):
         demonstrated = streams.indices(UPDATES_PER_DRAW, shown, len(self._transitions) - of_pairs)
         return torch.cat([others, of_pairs + demonstrated], dim=-1)
 
-    def _update_at_position(self) -> Metrics:
-        chosen, rows = (table.index_select(0, self._position)[0] for table in (self._pairs, self._rows))
-        pairs = self.context.feedback.pairs.pairs(chosen)
-        return self.update(OfflineBatch.join(pairs, self._transitions.rows(rows)))
+    def _update_on_draws(self) -> Metrics:
+        pairs = self.context.feedback.pairs.pairs(self._draws["pairs"])
+        return self.update(OfflineBatch.join(pairs, self._transitions.rows(self._draws["rows"])))
 
     def update(self, batch: OfflineBatch) -> Metrics:
         """One step of V, Q and policy, in this order, and one Polyak step."""

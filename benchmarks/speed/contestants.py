@@ -17,9 +17,9 @@ import numpy as np
 import torch
 
 from aihf_control.envs.tasks import TASKS, Task
+from aihf_control.learn.randomness import UPDATES_PER_DRAW
 from aihf_control.learn.sac import ARITHMETIC, SACConfig
 from aihf_control.learn.sac_loop import Aligner, Exploration
-from aihf_control.learn.sac_updates import UPDATES_PER_DRAW
 from aihf_control.study.machine import keep_freed_memory
 
 REPLAY_STEPS = 20_000  # room in every replay memory: an update's cost does not depend on it

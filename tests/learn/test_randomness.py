@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from aihf_control.learn.randomness import SeedStreams, derive
+from aihf_control.learn.randomness import UPDATES_PER_DRAW, Draws, SeedStreams, derive
 
 
 def test_derived_seeds_never_change() -> None:
@@ -53,3 +53,16 @@ def test_indices_are_whole_numbers_below_size_drawn_evenly() -> None:
     # 10,000 draws in 7 bins: chi² of 6 degrees of freedom exceeds 22.5 once in a thousand
     expected = 10_000 / 7
     assert ((counts - expected) ** 2 / expected).sum() < 22.5
+
+
+def test_draws_are_read_at_their_position_and_stay_where_they_are() -> None:
+    draws, first = Draws(torch.device("cpu")), torch.arange(2 * UPDATES_PER_DRAW).view(-1, 2)
+    draws.fill(rows=first, noise=-first)
+    place = draws._places["rows"].data_ptr()
+    for position in (3, 0, UPDATES_PER_DRAW - 1):
+        draws.go_to(position)
+        assert draws["rows"].tolist() == [2 * position, 2 * position + 1]
+        assert torch.equal(draws["noise"], -draws["rows"])
+    draws.fill(rows=first + 1_000, noise=first)
+    assert draws["rows"].tolist() == [1_000 + 2 * (UPDATES_PER_DRAW - 1), 1_001 + 2 * (UPDATES_PER_DRAW - 1)]
+    assert draws._places["rows"].data_ptr() == place  # which a CUDA graph was captured with

@@ -13,10 +13,10 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from aihf_control.data.types import Transitions
 from aihf_control.learn.cuda_graphs import Graphed, rehearse, repeat
 from aihf_control.learn.feedback_tables import StepTable
-from aihf_control.learn.randomness import SeedStreams
+from aihf_control.learn.randomness import UPDATES_PER_DRAW, SeedStreams
 from aihf_control.learn.replay import Batch, ReplayBuffer
 from aihf_control.learn.sac import CRITICS, SAC, SACConfig
-from aihf_control.learn.sac_updates import UPDATES_PER_DRAW, Updates
+from aihf_control.learn.sac_updates import Updates
 
 SEEDS, OBSERVATIONS, ACTIONS = (4, 9), 3, 2
 CPU = torch.device("cpu")
@@ -51,6 +51,16 @@ def updates(
     return made
 
 
+def drawn(made: Updates, name: str, position: int) -> Tensor:
+    made.draws.go_to(position)
+    return made.draws[name]
+
+
+def rows_of(made: Updates) -> Tensor:
+    """(UPDATES_PER_DRAW, S, B)."""
+    return torch.stack([drawn(made, "rows", position) for position in range(UPDATES_PER_DRAW)])
+
+
 def weights(made: Updates) -> list[Tensor]:
     return [tensor.clone().cpu() for tensor in made.sac.tensors().values()]
 
@@ -58,9 +68,9 @@ def weights(made: Updates) -> list[Tensor]:
 @pytest.mark.parametrize(("stored", "capacity"), [(50, 500), (450, 500), (500, 500)])
 def test_every_update_draws_from_all_that_is_stored_by_then(stored: int, capacity: int) -> None:
     made = updates(stored, capacity)
-    for position, rows in enumerate(made._rows):
+    for position, rows in enumerate(rows_of(made)):
         assert rows.min() >= 0 and rows.max() < min(stored + position, capacity)
-    assert made._rows[-50:].max() >= 0.98 * min(stored + UPDATES_PER_DRAW, capacity) - 1
+    assert rows_of(made)[-50:].max() >= 0.98 * min(stored + UPDATES_PER_DRAW, capacity) - 1
 
 
 def test_the_largest_uniform_draws_the_last_row(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -68,22 +78,22 @@ def test_the_largest_uniform_draws_the_last_row(monkeypatch: pytest.MonkeyPatch)
     made = updates(stored=1_000, capacity=1_000)
     monkeypatch.setattr(SeedStreams, "uniform", lambda self, n, b, dtype: largest.expand(n, len(self), b))
     made.draw()
-    assert made._rows.unique().tolist() == [999]
+    assert rows_of(made).unique().tolist() == [999]
 
 
 def test_an_update_takes_the_rows_and_the_noise_of_its_position() -> None:
     ours, by_hand = updates(), updates()
     for position in (3, 0, 99):
         ours.update(position, None)
-        batch = by_hand.replay.batch(by_hand._rows[position])
-        by_hand.sac.update(batch, by_hand._noise[position])
+        batch = by_hand.replay.batch(drawn(by_hand, "rows", position))
+        by_hand.sac.update(batch, drawn(by_hand, "noise", position))
     for a, b in zip(weights(ours), weights(by_hand), strict=True):
         assert torch.equal(a, b)
 
 
 def test_a_shared_batch_begins_with_demonstrations_drawn_from_all_of_them() -> None:
     made = updates(stored=500, share=0.25)  # 2 of 8 rows
-    shown, own = made._rows[..., :2], made._rows[..., 2:]
+    shown, own = rows_of(made).split([2, 6], dim=-1)
     assert sorted(shown.unique().tolist()) == list(range(40)) and own.max() > 450
     assert not torch.equal(shown[:, 0], shown[:, 1])  # each seed has its own
     seen: list[Tensor] = []
@@ -95,7 +105,7 @@ def test_a_shared_batch_begins_with_demonstrations_drawn_from_all_of_them() -> N
     made.update(3, reward)
     (observations, actions), steps = seen, demonstration()
     for seed in range(len(SEEDS)):
-        rows = made._rows[3, seed]
+        rows = drawn(made, "rows", 3)[seed]
         np.testing.assert_array_equal(observations[seed, :2], steps.observations[rows[:2]])
         np.testing.assert_array_equal(actions[seed, :2], steps.actions[rows[:2]])
         torch.testing.assert_close(actions[seed, 2:], made.replay.rows[seed, rows[2:], 6:8], rtol=0, atol=0)
@@ -105,11 +115,11 @@ def test_updates_learn_from_the_demonstrations_at_the_reward_of_the_moment() -> 
     ours, by_hand = (updates(share=0.5) for _ in range(2))
     for position in (3, 0, 99):
         ours.update(position, lambda observations, actions: actions.sum(-1))
-        rows = by_hand._rows[position]
+        rows = drawn(by_hand, "rows", position)
         shown = StepTable(demonstration(), CPU).rows(rows[:, :4])
         batch = Batch.joined(shown, by_hand.replay.batch(rows[:, 4:]))
         batch = replace(batch, rewards=batch.actions.sum(-1))
-        by_hand.sac.update(batch, by_hand._noise[position])
+        by_hand.sac.update(batch, drawn(by_hand, "noise", position))
     for a, b in zip(weights(ours), weights(by_hand), strict=True):
         assert torch.equal(a, b)
 
