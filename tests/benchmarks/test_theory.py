@@ -1,0 +1,246 @@
+"""`make theory`: its world by hand, every statement at a small size, and checks that notice what is wrong."""
+
+from collections.abc import Callable
+
+import numpy as np
+import pandas as pd
+import pytest
+from scipy.special import log_softmax, softmax
+
+from aihf_control.arrays import Floats
+from benchmarks.theory import convergence, lemma
+from benchmarks.theory.objective import lemma_gradient, likelihood_gradient, log_likelihood
+from benchmarks.theory.statement import Statement, as_markdown, as_table
+from benchmarks.theory.world import (
+    Pairs,
+    World,
+    by_logits,
+    cloning_loss,
+    cpl_loss,
+    direct_aihf_loss,
+    every_segment,
+    exact_pairs,
+    random_world,
+    sample,
+    self_play_loss,
+    visits,
+)
+
+UNIFORM = np.log([[0.5, 0.5]])
+
+
+def bandit(discount: float = 0.0, beta: float = 1.0) -> World:
+    """One state, two actions."""
+    return World(np.ones((1, 2, 1)), np.ones(1), UNIFORM, discount, beta)
+
+
+def test_a_bandits_solution_is_a_softmax() -> None:
+    reward, beta = np.array([[1.0, 3.0]]), 0.5
+    log_policy, _, value = bandit(beta=beta).solve(reward)
+    np.testing.assert_allclose(np.exp(log_policy), softmax(reward / beta, axis=-1), atol=1e-14)
+    np.testing.assert_allclose(value, beta * np.log(0.5 * np.exp(1 / beta) + 0.5 * np.exp(3 / beta)))
+    discounted = bandit(discount=0.75, beta=beta).solve(reward)
+    np.testing.assert_allclose(discounted.log_policy, log_policy)  # nothing to plan for
+    np.testing.assert_allclose(discounted.value, value / (1 - 0.75))
+
+
+def test_the_lemmas_gradient_on_a_bandit_is_the_one_by_hand() -> None:
+    # φ = [first action]: L1 = 0.9·θ/β − log(e^(θ/β) + 1), so L1' = (0.9 − σ(θ/β))/β, at θ = 0 0.4/β
+    features, shown = np.array([[[1.0], [0.0]]]), np.array([[0.9, 0.1]])
+    world = bandit(beta=2.0)
+    np.testing.assert_allclose(lemma_gradient(world, shown, features, UNIFORM), [0.2])
+    np.testing.assert_allclose(likelihood_gradient(world, shown, features, np.zeros(1)), [0.2])
+
+
+def test_a_chain_is_solved_as_backwards_by_hand() -> None:
+    """State 0: stay (reward 1) or move to state 1 (reward 0), which is absorbing and pays 2."""
+    transitions = np.zeros((2, 2, 2))
+    transitions[0, 0, 0] = transitions[0, 1, 1] = transitions[1, :, 1] = 1.0
+    world = World(transitions, np.array([1.0, 0.0]), np.log(np.full((2, 2), 0.5)), 0.5, 1.0)
+    solution = world.solve(np.array([[1.0, 0.0], [2.0, 2.0]]))
+    assert solution.value[1] == pytest.approx(4.0)  # 2 / (1 − ½), and no cost: its actions are alike
+    first = solution.value[0]
+    assert first == pytest.approx(np.log(0.5 * np.exp(1 + 0.5 * first) + 0.5 * np.exp(0.5 * 4.0)))
+    np.testing.assert_allclose(solution.advantage, world.beta * (solution.log_policy - world.log_prior))
+
+
+def test_occupancy_evaluation_and_optimum_agree_with_simulation_and_each_other() -> None:
+    rng = np.random.default_rng(0)
+    world = random_world(rng)
+    reward = rng.normal(size=world.shape)
+    solution = world.solve(reward)
+    occupancy = world.occupancy(solution.log_policy)
+    assert occupancy.sum() == pytest.approx(1 / (1 - world.discount))
+    drawn = visits(*sample(world, solution.log_policy, 40_000, 60, rng), world.shape, world.discount)
+    error = drawn.std(axis=0) / np.sqrt(len(drawn))
+    assert np.all(np.abs(drawn.mean(axis=0) - occupancy) < 4.5 * error + 1e-5)
+    np.testing.assert_allclose(world.evaluate(solution.log_policy, reward), solution.value)
+    cost = world.beta * (solution.log_policy - world.log_prior)
+    assert np.sum(occupancy * (reward - cost)) == pytest.approx(world.start @ solution.value)
+    other = world.solve(rng.normal(size=world.shape)).log_policy
+    assert np.all(world.evaluate(other, reward) < solution.value)
+    lost = world.start @ (solution.value - world.evaluate(other, reward))
+    assert lost == pytest.approx(world.beta * world.gap(other, solution.log_policy))
+
+
+def test_a_batch_of_rewards_is_solved_as_each_alone() -> None:
+    rng = np.random.default_rng(1)
+    world = random_world(rng)
+    rewards = rng.normal(size=(3, 2, *world.shape))
+    together = world.solve(rewards)
+    alone = world.solve(rewards[2, 1])
+    np.testing.assert_allclose(together.log_policy[2, 1], alone.log_policy, atol=1e-12)
+    np.testing.assert_allclose(
+        world.occupancy(together.log_policy)[2, 1], world.occupancy(alone.log_policy), atol=1e-12
+    )
+
+
+def test_every_segment_is_there_once_with_its_probability() -> None:
+    world = random_world(np.random.default_rng(2), states=3, actions=2)
+    states, actions, probability = every_segment(world, world.log_prior, 3)
+    assert len(states) == (3 * 2) ** 3 and probability.sum() == pytest.approx(1.0)
+    totals = np.einsum("n,nsa->sa", probability, visits(states, actions, world.shape, 1.0))
+    first = world.start[:, None] * np.exp(world.log_prior)
+    second = np.einsum("sa,sat->t", first, world.transitions)[:, None] * np.exp(world.log_prior)
+    third = np.einsum("sa,sat->t", second, world.transitions)[:, None] * np.exp(world.log_prior)
+    np.testing.assert_allclose(totals, first + second + third)
+    certain = random_world(np.random.default_rng(2), states=3, actions=2, deterministic=True)
+    assert len(every_segment(certain, certain.log_prior, 3)[0]) == 3 * 2**3
+
+
+def test_visits_are_discounted_counts() -> None:
+    counted = visits(np.array([[0, 1, 0]]), np.array([[1, 0, 1]]), (2, 2), 0.5)
+    np.testing.assert_array_equal(counted, [[[0.0, 1.25], [0.5, 0.0]]])
+
+
+def losses() -> list[Callable[[Floats], tuple[float, Floats]]]:
+    """Every loss on a random log π (2 states, 2 actions), with all else random too."""
+    rng = np.random.default_rng(5)
+    reference, opponent = np.log(rng.dirichlet(np.ones(2), size=(2, 2)))
+    demonstrated, pairs = (
+        rng.random((2, 2)),
+        Pairs(rng.random((3, 2, 2)), rng.dirichlet(np.ones(9)).reshape(3, 3)),
+    )
+    return [
+        lambda policy: cpl_loss(policy, pairs, reference, 0.7, 0.5),
+        lambda policy: cloning_loss(policy, demonstrated),
+        lambda policy: direct_aihf_loss(policy, demonstrated, pairs, reference, 0.7, 3.0, 0.5),
+        lambda policy: self_play_loss(policy, opponent, demonstrated, 0.7),
+        lambda policy: self_play_loss(policy, opponent, demonstrated, 0.7, linear=True),
+    ]
+
+
+@pytest.mark.parametrize("loss", losses())
+def test_a_losss_gradient_is_its_finite_difference(loss: Callable[[Floats], tuple[float, Floats]]) -> None:
+    logits = np.random.default_rng(6).normal(size=4)
+
+    def values(batch: Floats) -> Floats:
+        return np.array([loss(log_softmax(each.reshape(2, 2), axis=-1))[0] for each in batch])
+
+    log_policy = log_softmax(logits.reshape(2, 2), axis=-1)
+    found = by_logits(log_policy, loss(log_policy)[1]).ravel()
+    np.testing.assert_allclose(found, lemma.finite_differences(values, logits, 1e-6), atol=1e-9)
+
+
+def test_losses_are_the_ones_by_hand() -> None:
+    """One state; the segments are each action alone; log π/π⁰ = log 2p."""
+    log_policy, ratios = np.log([[0.8, 0.2]]), np.log([1.6, 0.4])
+    pairs = Pairs(np.array([[[1.0, 0.0]], [[0.0, 1.0]]]), np.array([[0.0, 0.75], [0.25, 0.0]]))
+    first = 0.75 * np.log(1 + np.exp(-0.5 * (ratios[0] - 0.9 * ratios[1])))
+    second = 0.25 * np.log(1 + np.exp(-0.5 * (ratios[1] - 0.9 * ratios[0])))
+    preferred = cpl_loss(log_policy, pairs, UNIFORM, 0.5, 0.9)[0]
+    assert preferred == pytest.approx(first + second)
+    shown = np.array([[0.6, 0.4]])
+    cloned = -0.6 * np.log(0.8) - 0.4 * np.log(0.2)
+    assert direct_aihf_loss(log_policy, shown, pairs, UNIFORM, 0.5, 2.0, 0.9)[0] == pytest.approx(
+        2 * cloned + preferred
+    )
+    margin = 0.5 * (ratios[0] - ratios[1])  # ã is either action with ½; the same action has margin 0
+    alike = 0.5 * np.log(2.0)
+    right, left = np.log(1 + np.exp(-margin)), np.log(1 + np.exp(margin))
+    assert self_play_loss(log_policy, UNIFORM, shown, 0.5)[0] == pytest.approx(
+        alike + 0.5 * (0.6 * right + 0.4 * left)
+    )
+    assert self_play_loss(log_policy, UNIFORM, shown, 0.5, linear=True)[0] == pytest.approx(
+        -0.5 * (0.6 - 0.4) * margin
+    )
+
+
+def test_exact_pairs_are_what_sampling_gives() -> None:
+    pairs = exact_pairs(np.zeros((2, 1, 1)), np.array([0.3, 0.7]), np.array([1.0, 0.0]))
+    first = 1 / (1 + np.exp(-1.0))  # of two alike either wins with ½, of two draws 0.42 differ
+    np.testing.assert_allclose(pairs.weights, [[0.09, 0.42 * first], [0.42 * (1 - first), 0.49]])
+    assert pairs.weights.sum() == pytest.approx(1.0)
+
+
+def test_the_lemma_holds_and_wrong_gradients_are_noticed() -> None:
+    errors = lemma.gradient_errors(worlds=3, steps=np.array([1e-5]))
+    found = lemma.statements(errors)
+    assert all(statement.holds for statement in found)
+    for name in ("sign flipped", "wrong discount", "without 1/β"):
+        planted = errors[errors.gradient == name].assign(gradient="Lemma 4.1")
+        others = errors[errors.gradient != "Lemma 4.1"]
+        assert not lemma.statements(pd.concat([planted, others]))[0].holds
+
+
+def test_the_likelihoods_own_gradient_is_its_finite_difference_for_any_visits() -> None:
+    rng = np.random.default_rng(3)
+    world = random_world(rng)
+    features, theta, shown = rng.normal(size=(*world.shape, 2)), rng.normal(size=2), rng.random(world.shape)
+    numeric = lemma.finite_differences(
+        lambda given: log_likelihood(world, shown, np.einsum("sad,nd->nsa", features, given)), theta, 1e-5
+    )
+    found = likelihood_gradient(world, shown, features, theta)
+    assert lemma.relative_error(found, numeric) < 1e-8
+    assert (
+        lemma.relative_error(
+            lemma_gradient(world, shown, features, world.solve(features @ theta).log_policy), numeric
+        )
+        > 0.01
+    )  # these visits are no policy's
+
+
+@pytest.fixture(scope="module")
+def problem() -> convergence.Problem:
+    return convergence.make_problem()
+
+
+def test_algorithm_1_converges_at_the_promised_rate(problem: convergence.Problem) -> None:
+    measured = [
+        convergence.rates(problem, (1, 0), (32, 128, 512), repeats=5),
+        convergence.rates(problem, (1,), (32, 128, 512), sigma=0.0, repeats=5),
+    ]
+    found = convergence.statements(pd.concat(measured))
+    assert len(found) == 3 and all(statement.holds for statement in found)
+    constant = measured[1].assign(sigma=0.5)
+    assert not convergence.statements(constant)[0].holds
+
+
+def test_exact_gradients_find_the_reward_that_both_sources_share(problem: convergence.Problem) -> None:
+    thetas, policies = convergence.run(problem, 1, 1500, repeats=1, sigma=0.0)
+    expert = problem.shown / problem.shown.sum(axis=-1, keepdims=True)
+    np.testing.assert_allclose(np.exp(policies[-1, 0]), expert, atol=1e-6)
+    assert np.linalg.norm(problem.gradient(thetas[-1, 0], policies[-1, 0])) < 1e-6
+
+
+def test_the_sampled_gradient_is_the_exact_one_on_average(problem: convergence.Problem) -> None:
+    repeats = 20_000
+    thetas, policies = convergence.run(problem, 1, 2, 0.0, repeats, np.random.default_rng(4))
+    moves = (thetas[1] - thetas[0]) / convergence.FIRST_STEP
+    error = moves.std(axis=0) / np.sqrt(repeats)
+    exact = problem.gradient(thetas[0, 0], policies[0, 0])
+    assert np.all(np.abs(moves.mean(axis=0) - exact) < 4.5 * error)
+
+
+def test_a_statement_that_is_not_a_number_does_not_hold() -> None:
+    assert not Statement("part", "text", np.nan, 1.0).holds
+    assert not Statement("part", "text", np.nan, 1.0, at_least=True).holds
+    assert Statement("part", "text", 2.0, 1.0, at_least=True).holds
+
+
+def test_the_table_has_a_row_a_statement_and_marks_those_that_fail() -> None:
+    table = as_table([Statement("A", "one", 0.12345, 0.2), Statement("B", "two", 3.0, 1.0)])
+    assert list(table.columns) == ["part", "statement", "measured", "tolerance", "holds"]
+    assert table.measured.tolist() == [0.123, 3.0] and table.holds.tolist() == [True, False]
+    page = as_markdown(table)
+    assert "| one | 0.123 | ≤ 0.2 | yes |" in page and "| two | 3 | ≤ 1 | **no** |" in page
