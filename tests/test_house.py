@@ -20,7 +20,7 @@ FILES = sorted(PACKAGE.rglob("*.py"))
 
 FLOORS = (
     {"errors", "words", "hardware", "runs"}, {"arrays"}, {"statistics", "envs"}, {"data"}, {"learn"},
-    {"methods"}, {"study", "cluster", "report"}, {"cli"}, {"__main__"},
+    {"methods"}, {"study", "cluster", "report", "labelling"}, {"cli"}, {"__main__"},
 )  # fmt: skip
 """From the ground up: a folder, or a file beside them, imports from itself and from floors below its own."""
 

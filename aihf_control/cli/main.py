@@ -12,6 +12,7 @@ import tyro
 from aihf_control.cli import values
 from aihf_control.cli.bench import Bench
 from aihf_control.cli.data import DataBuild, DataTrain, FeedbackBuild, PreferencesImport, Report
+from aihf_control.cli.label import Label, PreferencesRender
 from aihf_control.cli.study_command import Job, StudyCommand
 from aihf_control.cli.sweep import StatusOf, Sweep, shared_options
 from aihf_control.cli.video import Video
@@ -38,6 +39,8 @@ Command = (
     | PreferencesImport
     | Report
     | Video
+    | Label
+    | PreferencesRender
 )
 COMMANDS: dict[str, type[Command]] = {
     "bench": Bench,
@@ -48,8 +51,10 @@ COMMANDS: dict[str, type[Command]] = {
     "data build": DataBuild,
     "feedback build": FeedbackBuild,
     "preferences import": PreferencesImport,
+    "preferences render": PreferencesRender,
     "report": Report,
     "video": Video,
+    "label": Label,
 }
 
 

@@ -99,6 +99,15 @@ def build_data(task: Task, folders: Folders, say: Say, *, tiers: Sequence[str] =
         say(f"built {name} in {root}")
 
 
+def build_missing(task: Task, names: Sequence[str], folders: Folders, say: Say) -> None:
+    """Build those of the task's own tiers that are among the datasets `names` and not there yet."""
+    own = [tier for tier in datasets.TIERS if datasets.dataset_id(task, tier) in names]
+    missing = [t for t in own if not (datasets.minari_root() / datasets.dataset_id(task, t)).is_dir()]
+    if missing:
+        say(f"building the datasets {', '.join(missing)} of {task.name} (about a minute)")
+        build_data(task, folders, say, tiers=missing)
+
+
 def make_feedback(task: Task, source: FeedbackSource, folders: Folders, say: Say) -> tuple[Feedback, Path]:
     """The feedback that `source` describes: read if it was built before, else built and written.
 
@@ -164,12 +173,8 @@ def _build_feedback(
     task: Task, config: FeedbackConfig, sources: Sources, folders: Folders, folder: Path, say: Say,
     labelled: tuple[PreferencePairs, PreferencePairs] | None,
 ) -> None:  # fmt: skip
-    names = dict.fromkeys((sources.demonstrations, *sources.preferences, sources.lower_tier or ""))
-    own = [tier for tier in datasets.TIERS if datasets.dataset_id(task, tier) in names]
-    missing = [t for t in own if not (datasets.minari_root() / datasets.dataset_id(task, t)).is_dir()]
-    if missing:
-        say(f"building the datasets {', '.join(missing)} of {task.name} (about a minute)")
-        build_data(task, folders, say, tiers=missing)
+    names = (sources.demonstrations, *sources.preferences, sources.lower_tier or "")
+    build_missing(task, names, folders, say)
 
     def load(name: str) -> Sequence[Episode]:
         return datasets.load_episodes(name, task, datasets.minari_root(), download=True)

@@ -9,19 +9,11 @@ import numpy as np
 import pytest
 from PIL import Image, ImageSequence
 from safetensors.numpy import save_file
+from screen import need_gl
 
 from aihf_control.cli.main import main
-from aihf_control.envs.render import Camera, NoPictures
-from aihf_control.envs.tasks import TASKS
 
 EXPERT = Path(__file__).parents[2] / "data" / "policies" / "hopper" / "expert.zip"
-
-
-def needs_gl() -> None:
-    try:
-        Camera(TASKS["hopper"], 64, 48).close()
-    except NoPictures as error:
-        pytest.skip(str(error))
 
 
 def a_run(folder: Path, task: str = "hopper") -> Path:
@@ -44,7 +36,7 @@ def a_run(folder: Path, task: str = "hopper") -> Path:
 
 
 def test_a_run_is_filmed_twice_to_the_same_bytes(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    needs_gl()
+    need_gl()
     run = a_run(tmp_path / "seed_0")
     films = []
     for name in ("a.gif", "b.gif"):
@@ -65,7 +57,7 @@ def test_a_run_is_filmed_twice_to_the_same_bytes(tmp_path: Path, capsys: pytest.
 
 
 def test_a_zip_alone_has_the_true_reward(tmp_path: Path) -> None:
-    needs_gl()
+    need_gl()
     out = tmp_path / "a.webp"
     assert (
         main(["video", str(EXPERT), "--env", "hopper", "--steps", "6", "--width", "128", "--out", str(out)])
