@@ -6,8 +6,11 @@ import difflib
 from collections.abc import Iterable
 
 
-class InvalidChoice(ValueError):
-    """A name or number that the user gave is not one of the valid ones."""
+class InvalidChoice(Exception):
+    """A name or number that the user gave is not one of the valid ones.
+
+    No ValueError, which tyro would print in a box of its own, with words of its own.
+    """
 
 
 class InvalidData(ValueError):

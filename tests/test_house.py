@@ -19,12 +19,12 @@ PACKAGE = Path(__file__).parents[1] / "aihf_control"
 FILES = sorted(PACKAGE.rglob("*.py"))
 
 FLOORS = (
-    {"errors", "words", "hardware", "runs"}, {"arrays"}, {"statistics", "envs"}, {"data"}, {"learn"},
-    {"methods"}, {"study", "cluster", "report", "labelling"}, {"cli"}, {"__main__"},
+    {"errors", "bounds", "words", "hardware", "runs"}, {"arrays"}, {"statistics", "envs"}, {"data"},
+    {"learn"}, {"methods"}, {"study", "cluster", "report", "labelling"}, {"cli"}, {"__main__"},
 )  # fmt: skip
 """From the ground up: a folder, or a file beside them, imports from itself and from floors below its own."""
 
-DOORS = {"words": {"errors"}, "hardware": {"errors"}, "runs": {"errors", "words"}}
+DOORS = {"bounds": {"errors"}, "words": {"errors"}, "hardware": {"errors"}, "runs": {"errors", "words"}}
 """What of its own floor the ground floor may use."""
 
 TABLE_ONLY = {"cluster", "report"}
@@ -33,7 +33,14 @@ TABLE_ONLY = {"cluster", "report"}
 TORCH = {"learn", "methods", "study", "cli"}
 """Where torch may be imported, but for `methods/table.py`: reports and worker processes start without it."""
 
-STANDARD_LIBRARY = ("errors.py", "hardware.py", "envs/tasks.py", "methods/table.py", "cli/values.py")
+STANDARD_LIBRARY = (
+    "errors.py",
+    "bounds.py",
+    "hardware.py",
+    "envs/tasks.py",
+    "methods/table.py",
+    "cli/values.py",
+)
 """`make` checks what a user typed with these before anything is installed."""
 
 

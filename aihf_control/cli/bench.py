@@ -21,6 +21,7 @@ from aihf_control.cluster.plan import SEEDS_PER_JOB, Group, job_arguments, plan
 from aihf_control.cluster.submissions import Submission, new_folder, now, write_submission
 from aihf_control.errors import InvalidChoice
 from aihf_control.hardware import ONE_THREAD, usable_cores
+from aihf_control.methods.table import METHODS
 from aihf_control.report.results import NoResults
 from aihf_control.report.write import Report, write_report
 from aihf_control.report.write_comparison import write_comparison
@@ -28,6 +29,7 @@ from aihf_control.runs.folder import RunPaths, remove_finished_checkpoints
 from aihf_control.runs.locks import refuse_held
 from aihf_control.study.machine import choose_device, visible_gpus
 from aihf_control.study.prepare import Folders
+from aihf_control.study.presets import PRESETS
 
 AIHF: tuple[str, ...] = (sys.executable, "-m", "aihf_control")
 """How a job is started on this machine."""
@@ -57,10 +59,24 @@ class Bench(StudyCommand):
     def check(self) -> None:
         """As of every `StudyCommand`."""
         super().check()
+        self._refuse_unused_settings()
         if self.jobs is not None:
             values.parse_count("JOBS", str(self.jobs))
             if type(self) is Bench and self.kind() == "GPU":
                 raise InvalidChoice("JOBS: on a GPU bench is one process; `aihf sweep` runs jobs there")
+
+    def _refuse_unused_settings(self) -> None:
+        """A method's own settings, changed where none of its kind is trained, would have no effect."""
+        methods, preset = self.axes().methods, PRESETS[self.preset].settings
+        if any(method.name not in METHODS for method in methods):
+            return  # one from elsewhere may read them all
+        used = {METHODS[method.name].settings for method in methods}
+        for block in sorted({row.settings for row in METHODS.values()} - used - {""}):
+            if getattr(self.settings, block) != getattr(preset, block):
+                raise InvalidChoice(
+                    f"--settings.{block} changes nothing here: none of "
+                    f"{', '.join(method.name for method in methods)} has these settings"
+                )
 
     def kind(self) -> Kind:
         """What trains."""

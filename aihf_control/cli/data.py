@@ -135,6 +135,6 @@ class Report:
         task, folders, study = find_task(self.task), Folders(self.root), values.parse_study(self.study)
         runs = folders.runs / study / task.name
         there = recorded_methods(runs)
-        methods = values.parse_recorded(self.methods, there) if self.methods else there
+        methods = values.parse_recorded(self.methods, there) if self.methods is not None else there
         say(write_report(runs, study, task.name, methods, folders.report(study, task)).text)
         return 0

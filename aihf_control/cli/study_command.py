@@ -12,7 +12,7 @@ from pathlib import Path
 
 from aihf_control.cli import values
 from aihf_control.cluster.job_line import Starter
-from aihf_control.data.feedback import FeedbackConfig
+from aihf_control.data.feedback import OF_THE_TEACHER, FeedbackConfig
 from aihf_control.data.types import Feedback
 from aihf_control.envs.tasks import TASKS, Task
 from aihf_control.errors import InvalidChoice, InvalidData, choose
@@ -73,6 +73,16 @@ def feedback_source(
     """From the options of a command; raises `InvalidChoice` for two sources of one thing."""
     if preferences and file:
         raise InvalidChoice("--preferences and --preference-file are two sources of the same: give one")
+    if file is not None:
+        values.parse_file("PREFERENCE_FILE", str(file))
+        default = FeedbackConfig()
+        for name in OF_THE_TEACHER:
+            if getattr(config, name) != getattr(default, name):
+                option = name.replace("_", "-") + (", as LABEL_ERROR," if name == "teacher" else "")
+                raise InvalidChoice(
+                    f"--feedback.{option} is of a simulated teacher, but --preference-file {file} holds the "
+                    "labels of people: leave one of them out"
+                )
     return FeedbackSource(demonstrations, tuple(preferences) or None, config, file)
 
 
@@ -127,15 +137,20 @@ class StudyCommand:
             raise InvalidChoice(
                 "ENVIRONMENTS=envpool needs EnvPool: pip install -c constraints.txt -e '.[fast]'"
             )
+        if self.steps is not None:
+            values.parse_steps(str(self.steps))
+        self.sized_settings()
+        feedback_source(self.demonstrations, self.preferences, self.preference_file, self.feedback)
         if self.tensorboard and find_spec("tensorboard") is None:
             raise InvalidChoice("TENSORBOARD=1 needs it: pip install -c constraints.txt -e '.[tensorboard]'")
 
     def axes(self) -> Axes:
         """What is compared; raises `InvalidChoice` for a name that is not known."""
         preset = PRESETS[self.preset]
-        chosen = values.parse_methods(self.methods or ",".join(preset.methods))
-        seeds = values.parse_seeds(self.seeds) if self.seeds else preset.seeds
-        return Axes(find_tasks(self.task), chosen, seeds, values.parse_study(self.study or preset.study))
+        chosen = values.parse_methods(",".join(preset.methods) if self.methods is None else self.methods)
+        seeds = preset.seeds if self.seeds is None else values.parse_seeds(self.seeds)
+        study = values.parse_study(preset.study if self.study is None else self.study)
+        return Axes(find_tasks(self.task), chosen, seeds, study)
 
     def planned(self) -> list[tuple[Study, Feedback]]:
         """Each task's study with its feedback, built if it is missing; nothing stands in the way of these."""
@@ -174,7 +189,7 @@ class StudyCommand:
 
     def sized_settings(self) -> Settings:
         """The settings with the steps that were asked for."""
-        return replace(self.settings, steps=self.steps) if self.steps else self.settings
+        return self.settings if self.steps is None else replace(self.settings, steps=self.steps)
 
     def feedbacks(self) -> list[Feedback]:
         """Of each task; what is missing is built."""
@@ -208,6 +223,7 @@ class Job(StudyCommand):
 
     def run(self) -> int:
         """Train what is unfinished; who started it reports."""
+        self.check()
         starter = Starter(self.starter) if self.starter is not None else None
         self.train(self.planned(), starter.tell if starter else None)
         return 0

@@ -166,10 +166,13 @@ def parse_slurm_name(variable: str, value: str) -> str:
 
 
 def parse_file(variable: str, value: str) -> Path:
-    """A file that is there."""
-    if not Path(value).is_file():
-        raise InvalidChoice(f"{variable}={value}: there is no such file")
-    return Path(value)
+    """A file that is there: no folder, pipe or device."""
+    path = Path(value)
+    if not path.is_file():
+        raise InvalidChoice(
+            f"{variable}={value}: {'is no file' if path.exists() else 'there is no such file'}"
+        )
+    return path
 
 
 CHECKS = {

@@ -226,10 +226,15 @@ def _minari_in(root: Path) -> Iterator[None]:
             os.environ["MINARI_DATASETS_PATH"] = before
 
 
-def _folder(dataset_id: str, root: Path) -> Path:
-    """The dataset's folder, once its id cannot lead out of `root`, by its letters or by a link."""
+def require_id(dataset_id: str) -> None:
+    """Raise `InvalidData` unless it is formed as Minari's ids are."""
     if not _DATASET_ID.fullmatch(dataset_id):
         raise InvalidData(f"dataset id {dataset_id!r} is malformed: write it like mujoco/hopper/expert-v0")
+
+
+def _folder(dataset_id: str, root: Path) -> Path:
+    """The dataset's folder, once its id cannot lead out of `root`, by its letters or by a link."""
+    require_id(dataset_id)
     folder = root / dataset_id
     for path in (folder, *(folder / "data" / name for name in ("", "metadata.json", "main_data.hdf5"))):
         if not path.resolve().is_relative_to(root.resolve()):

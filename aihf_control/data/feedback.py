@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 
+from aihf_control.bounds import Amount, Count, NotNegative, Share, require_within
 from aihf_control.data.feedback_files import (
     FILES,
     FORMAT,
@@ -33,6 +34,9 @@ from aihf_control.runs.files import write_atomically
 HELD_OUT_SHARE = 0.1
 """Share of each preference tier's episodes kept for the held-out pairs alone."""
 
+OF_THE_TEACHER = ("pairs", "held_out_pairs", "segment_length", "teacher")
+"""What of a `FeedbackConfig` people's labels decide, where they take the simulated teacher's place."""
+
 NoisyRollouts = Callable[[float, int, int], Sequence[Episode]]
 """(standard deviation of the action noise, transitions, seed) → episodes of the demonstrating policy."""
 
@@ -41,27 +45,21 @@ NoisyRollouts = Callable[[float, int, int], Sequence[Episode]]
 class FeedbackConfig:
     """What is asked of the feedback; the defaults are the paper's numbers (Figure 5)."""
 
-    demonstration_transitions: int = 10_000
+    demonstration_transitions: Count = 10_000
     """Whole episodes are taken until they hold at least this many transitions."""
-    pairs: int = 20_000
-    held_out_pairs: int = 1_000
-    segment_length: int = 50
-    demo_mix: float = 0.0
+    pairs: Count = 20_000
+    held_out_pairs: Count = 1_000
+    segment_length: Count = 50
+    demo_mix: Share = 0.0
     """Share of the demonstrations (episodes) that come from a lower tier."""
-    demo_noise: float = 0.0
+    demo_noise: NotNegative = 0.0
     """Standard deviation of Gaussian noise on the demonstrator's actions, rolled out anew."""
     teacher: Teacher = field(default_factory=Teacher)
     """Labels `pairs`. The held-out pairs are labelled without any error: they measure the reward."""
-    seed: int = 0
+    seed: Amount = 0
 
     def __post_init__(self) -> None:
-        for name in ("demonstration_transitions", "pairs", "held_out_pairs", "segment_length"):
-            if getattr(self, name) < 1:
-                raise InvalidData(f"{name} is {getattr(self, name)}, must be at least 1")
-        if not 0.0 <= self.demo_mix <= 1.0:
-            raise InvalidData(f"demo_mix is {self.demo_mix}, outside [0, 1]")
-        if not 0.0 <= self.demo_noise < np.inf:
-            raise InvalidData(f"demo_noise is {self.demo_noise}, not a number from 0 up")
+        require_within(self, "feedback")
 
 
 @dataclass(frozen=True)
@@ -118,15 +116,17 @@ def save_feedback(feedback: Feedback, folder: Path, *, config: FeedbackConfig, s
     """Write three `.npz` files and then `manifest.json`, each atomically, into `folder`."""
     folder.mkdir(parents=True, exist_ok=True)
     files = encode(feedback)
+    people = sources.preference_file is not None
+    asked = {n: value for n, value in asdict(config).items() if not (people and n in OF_THE_TEACHER)}
     manifest = {
         "format": FORMAT,
         "sha256": feedback.sha256,
         "files": {name: hashlib.sha256(content).hexdigest() for name, content in files.items()},
-        "config": asdict(config),
+        "config": asked,
         "sources": asdict(sources),
         "demonstrations": _describe_demonstrations(feedback.demonstrations, config),
-        "pairs": _describe_pairs(feedback.pairs, people=sources.preference_file is not None),
-        "held_out": _describe_pairs(feedback.held_out, people=sources.preference_file is not None),
+        "pairs": _describe_pairs(feedback.pairs, people=people),
+        "held_out": _describe_pairs(feedback.held_out, people=people),
     }
     for name, content in files.items():
         write_atomically(folder / name, content)

@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from aihf_control.arrays import Floats, Integers
+from aihf_control.bounds import NotNegative, PositiveShare, Share, require_within
 from aihf_control.data.types import Episode, PreferencePairs, Segments, Transitions
 from aihf_control.errors import InvalidData
 
@@ -28,26 +29,20 @@ class Teacher:
     both thresholds to a share of the average segment return of the policy at hand.
     """
 
-    temperature: float = 0.0
+    temperature: NotNegative = 0.0
     """0 is noiseless; else P(first preferred) = σ(Δ / (temperature · s)), with Δ the difference of the
     two returns and s the standard deviation of Δ over the pairs labelled together."""
-    mistake: float = 0.0
+    mistake: Share = 0.0
     """Probability that a choice is flipped; ties are not."""
-    equal_threshold: float = 0.0
+    equal_threshold: NotNegative = 0.0
     """Two returns closer than this are called equal; 0 calls only exact ties equal, if noiseless."""
-    skip_threshold: float = 0.0
+    skip_threshold: NotNegative = 0.0
     """A pair is skipped when neither return is above this; 0 skips nothing."""
-    myopic_discount: float = 1.0
+    myopic_discount: PositiveShare = 1.0
     """Choices weigh step t of an H-step segment by myopic_discount^(H-1-t): the last steps count most."""
 
     def __post_init__(self) -> None:
-        for name in ("temperature", "equal_threshold", "skip_threshold"):
-            if not 0.0 <= getattr(self, name) < np.inf:
-                raise InvalidData(f"teacher.{name} is {getattr(self, name)}, not a number from 0 up")
-        if not 0.0 <= self.mistake <= 1.0:
-            raise InvalidData(f"teacher.mistake is {self.mistake}, outside [0, 1]")
-        if not 0.0 < self.myopic_discount <= 1.0:
-            raise InvalidData(f"teacher.myopic_discount is {self.myopic_discount}, outside (0, 1]")
+        require_within(self, "feedback.teacher")
 
 
 def cut_segments(

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from aihf_control.bounds import Count, Positive, require_within
 from aihf_control.learn.adam import Adam
 from aihf_control.learn.cuda_graphs import repeat
 from aihf_control.learn.feedback_tables import StepTable
@@ -24,10 +25,13 @@ class CloningConfig:
     return is half of what it is after 12,000 (docs/tuning.md).
     """
 
-    steps: int = 12_000
-    batch_size: int = 256
-    learning_rate: float = 1e-3
+    steps: Count = 12_000
+    batch_size: Count = 256
+    learning_rate: Positive = 1e-3
     """At the first step, from where it falls to 0 in a line."""
+
+    def __post_init__(self) -> None:
+        require_within(self, "settings.cloning")
 
 
 def cloning_loss(

@@ -14,6 +14,7 @@ import torch
 import torch.nn.functional as functional
 from torch import Tensor, nn
 
+from aihf_control.bounds import Count, NotNegative, Positive, require_within
 from aihf_control.learn.adam import Adam
 from aihf_control.learn.cuda_graphs import repeat
 from aihf_control.learn.feedback_tables import PairBatch, PairTable
@@ -26,19 +27,22 @@ from aihf_control.learn.seed_mlp import SeedMLP
 class RewardConfig:
     """The reward network and its training, shared by every method that learns a reward."""
 
-    hidden: tuple[int, ...] = (64, 64)
-    bound: float = 10.0
+    hidden: tuple[Count, ...] = (64, 64)
+    bound: Positive = 10.0
     """Rewards are bound · tanh(output / bound)."""
-    learning_rate: float = 3e-4
-    weight_decay: float = 1e-3
-    pairs_per_step: int = 64
-    rows_per_step: int = 1_000
+    learning_rate: Positive = 3e-4
+    weight_decay: NotNegative = 1e-3
+    pairs_per_step: Count = 64
+    rows_per_step: Count = 1_000
     """Demonstrated and agent steps sampled for one gradient step."""
-    lipschitz: float = 1.0
+    lipschitz: NotNegative = 1.0
     """Norm of ∂r/∂(s, a), inputs standardised, above which the gradient penalty acts."""
-    gradient_penalty: float = 200.0
-    magnitude_penalty: float = 2.0
+    gradient_penalty: NotNegative = 200.0
+    magnitude_penalty: NotNegative = 2.0
     """Weight of E[r²]."""
+
+    def __post_init__(self) -> None:
+        require_within(self, "settings.reward")
 
 
 class RewardModel(nn.Module):

@@ -11,8 +11,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import torch
+import tyro
 from torch import Tensor, nn
 
+from aihf_control.bounds import Amount, Count, Finite, Positive, PositiveShare, Share, require_within
 from aihf_control.errors import choose
 from aihf_control.learn.adam import Adam, prefixed
 from aihf_control.learn.networks import SquashedGaussianActor, TwinCritic
@@ -53,29 +55,30 @@ class SACConfig:
     critic: str = "batch-norm"
     """batch-norm: CrossQ's critics, on which the learner needs an eighth of the steps; plain: those of
     soft actor-critic as published, with target networks."""
-    hidden: tuple[int, ...] = (256, 256)
+    hidden: tuple[Count, ...] = (256, 256)
     """Widths of the hidden layers, of actor and critics alike."""
-    discount: float = 0.99
-    polyak: float = 0.005
+    discount: Share = 0.99
+    polyak: PositiveShare = 0.005
     """Share of the new weights in the target critics at each update, where there are targets."""
-    batch_size: int = 256
-    learning_rate: float | None = None
+    batch_size: Count = 256
+    learning_rate: Positive | None = None
     """None: as published for the critics, 1e-3 with batch-norm and 3e-4 for plain."""
-    policy_delay: int | None = None
+    policy_delay: Count | None = None
     """Updates of the critics for each one of actor and temperature; None: as published, 3 and 1."""
-    initial_temperature: float = 1.0
-    target_entropy: float | None = None
+    initial_temperature: Positive = 1.0
+    target_entropy: Finite | None = None
     """None: minus the number of action dimensions."""
-    random_steps: int = 5_000
+    random_steps: Amount = 5_000
     """Steps at the start of a run whose actions are uniform."""
-    learning_starts: int = 1_000
+    learning_starts: Count = 1_000
     """Steps in replay before the first update."""
-    replay_capacity: int = 1_000_000
-    precision: str = "float32"
+    replay_capacity: Count = 1_000_000
+    precision: tyro.conf.Suppress[str] = "float32"
     """Of the products between hidden layers in an update: float32 or bfloat16. Weights, losses and
     acting are float32 either way."""
 
     def __post_init__(self) -> None:
+        require_within(self, "settings.sac")
         choose("--settings.sac.critic", self.critic, CRITICS)
         choose("PRECISION", self.precision, ARITHMETIC)
 

@@ -104,7 +104,7 @@ def load_json(path: Path) -> dict[str, Any]:
     """A JSON object from a file."""
     try:
         record = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise InvalidResults(f"{path}: cannot be read as JSON: {error}") from error
     if not isinstance(record, dict):
         raise InvalidResults(f"{path}: is not a JSON object")

@@ -76,14 +76,14 @@ def build_data(task: Task, folders: Folders, say: Say, *, tiers: Sequence[str] =
     folder = folders.policies(task)
     manifest, root = reference_policies.read_manifest(task, folder), datasets.minari_root()
     use_one_thread()
-    known = manifest["references"]
-    reference = datasets.Reference(known["random"], known["expert"], reference_policies.EPISODES)
+    known = manifest.references
+    reference = datasets.Reference(known.random, known.expert, reference_policies.EPISODES)
     for tier in tiers:
-        entry = manifest["policies"][tier]
+        entry = manifest.policy(tier)
         provenance = datasets.Provenance(
             algorithm="SAC (aihf_control oracle)",
-            description=f"Seed {entry['seed']} after {entry['steps']} steps of SAC on the true reward, "
-            f"mean return {entry['return_mean']:.0f} over {entry['episodes']} episodes.",
+            description=f"Seed {entry.seed} after {entry.steps} steps of SAC on the true reward, "
+            f"mean return {entry.return_mean:.0f} over {entry.episodes} episodes.",
         )
         name = datasets.build_dataset(
             task,
@@ -134,10 +134,13 @@ def _feedback_name(task: Task, config: FeedbackConfig, sources: Sources, folders
 
 
 def _sources(task: Task, source: FeedbackSource) -> Sources:
+    for named in (source.demonstrations, *(source.preferences or ())):
+        if named is not None:
+            datasets.require_id(named)
     lower, medium, high = (datasets.dataset_id(task, tier) for tier in datasets.TIERS)
     return Sources(
         task=task.name,
-        demonstrations=source.demonstrations or high,
+        demonstrations=high if source.demonstrations is None else source.demonstrations,
         preferences=() if source.preference_file else source.preferences or (lower, medium),
         lower_tier=medium if source.config.demo_mix else None,
         preference_file=sha256(source.preference_file) if source.preference_file else None,

@@ -6,7 +6,6 @@ that no reported run is the agent that made the data.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -25,6 +24,7 @@ from aihf_control.learn.networks import SquashedGaussianActor
 from aihf_control.learn.rollouts import Roller
 from aihf_control.learn.sb3 import load_actor, save_policy
 from aihf_control.runs.files import sha256, write_json
+from aihf_control.runs.records import build, load_json
 
 FIRST_TRAINING_SEED = 1000
 EPISODES = 20
@@ -49,6 +49,40 @@ class References:
 
     random: float
     expert: float
+
+
+@dataclass(frozen=True)
+class PolicyEntry:
+    """One tier's policy: the file's hash, the seed and step it was taken at, its return over `episodes`."""
+
+    sha256: str
+    seed: int
+    steps: int
+    return_mean: float
+    episodes: int
+
+
+@dataclass(frozen=True)
+class Policies:
+    """A policy for each of `TIERS`."""
+
+    simple: PolicyEntry
+    medium: PolicyEntry
+    expert: PolicyEntry
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """What the manifest of a task's policies says, as far as it is used."""
+
+    environment: str
+    references: References
+    policies: Policies
+
+    def policy(self, tier: str) -> PolicyEntry:
+        """Of one of `TIERS`."""
+        entry: PolicyEntry = getattr(self.policies, tier)
+        return entry
 
 
 def actor_policy(actor: SquashedGaussianActor) -> Policy:
@@ -139,16 +173,15 @@ def write_policies(
     return folder / "manifest.json"
 
 
-def read_manifest(task: Task, folder: Path) -> dict[str, Any]:
-    """The manifest of a task's policies; raises `InvalidData` naming the command that makes it."""
+def read_manifest(task: Task, folder: Path) -> Manifest:
+    """The manifest of a task's policies; raises `InvalidData` naming the command that makes it, and
+    `InvalidResults` naming file and field where it is damaged."""
     path = folder / "manifest.json"
     if not path.is_file():
         raise InvalidData(f"{path} is missing: train the policies with `aihf data train --task {task.name}`")
-    manifest: dict[str, Any] = json.loads(path.read_text())
-    if manifest.get("environment") != task.env_id:
-        raise InvalidData(
-            f"{path}: environment is {manifest.get('environment')!r}, {task.name} is {task.env_id}"
-        )
+    manifest = build(path, Manifest, load_json(path))
+    if manifest.environment != task.env_id:
+        raise InvalidData(f"{path}: environment is {manifest.environment!r}, {task.name} is {task.env_id}")
     return manifest
 
 
@@ -156,13 +189,13 @@ def references(task: Task, folder: Path) -> References | None:
     """The task's reference returns, or None while it has no policies."""
     if not (folder / "manifest.json").is_file():
         return None
-    return References(**read_manifest(task, folder)["references"])
+    return read_manifest(task, folder).references
 
 
 def load_policy(task: Task, tier: str, folder: Path) -> Policy:
     """A committed policy, after its SHA-256 was checked."""
-    entry = read_manifest(task, folder)["policies"][tier]
+    entry = read_manifest(task, folder).policy(tier)
     path = folder / f"{tier}.zip"
-    if not path.is_file() or sha256(path) != entry["sha256"]:
+    if not path.is_file() or sha256(path) != entry.sha256:
         raise InvalidData(f"{path} is missing or not the file that manifest.json describes")
     return actor_policy(load_actor(path, task))

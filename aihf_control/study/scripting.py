@@ -63,18 +63,20 @@ def train(
     settings: Settings | None = None,
     study: str = "script",
     device: str = "auto",
-    precision: str = "auto",
+    precision: str | None = None,
 ) -> Path:
     """Train a method's `seeds` as one batch, from their last checkpoint if there is one.
 
     Returns `folder`/results/runs/<study>/<task>/<method>, with a `seed_<k>/` of each: `progress.csv`,
-    `policy.zip`, `reward.safetensors`. `steps` are SAC steps a seed, the settings' if not given. Raises
+    `policy.zip`, `reward.safetensors`. `steps` are SAC steps a seed, and `precision` that of the updates; the
+    settings' if not given, and without settings what suits the device. Raises
     `InvalidData` if runs are there that were made in another way.
     """
     chosen, place = machine.choose_device(device), Folders(Path(folder))
     made = settings or Settings()
     made = replace(made, steps=made.steps if steps is None else steps)
-    made = on_device(made, chosen, precision, "auto")
+    given = (made.sac.precision, made.environments) if settings else ("auto", "auto")
+    made = on_device(made, chosen, precision or given[0], given[1])
     name = choose("method", method, METHODS)
     planned = Study(
         study, "script", TASKS[choose("task", task, TASKS)], (name,), tuple(seeds), made, chosen, "train(…)"

@@ -78,14 +78,14 @@ def run_study(
 
     Raises `InvalidData` before anything is trained or written if `check_study` does.
     """
-    configs = _configs(study, feedback, folders)
-    _check(study, configs, folders)
+    planned = configs(study, feedback, folders)
+    _check(study, planned, folders)
     machine.use_one_thread()
     machine.keep_freed_memory()
     discount = study.settings.aihf.trajectory_discount
     tables = FeedbackTables(feedback, discount, study.device) if feedback else None
     context = Context(study.task, study.seeds, study.settings, tables, study.device)
-    for method, config in configs.items():
+    for method, config in planned.items():
         paths = _paths(study, method, folders)
         remove_finished_checkpoints(paths)
         for seeds in _batches(paths, study.seeds, say):
@@ -94,7 +94,7 @@ def run_study(
 
 def check_study(study: Study, feedback: Feedback | None, folders: Folders) -> None:
     """Raise `InvalidData`, naming every difference, if its runs there are were made in another way."""
-    _check(study, _configs(study, feedback, folders), folders)
+    _check(study, configs(study, feedback, folders), folders)
 
 
 def name_beside(studies: Sequence[tuple[Study, Feedback | None]], folders: Folders) -> str:
@@ -115,7 +115,7 @@ def name_beside(studies: Sequence[tuple[Study, Feedback | None]], folders: Folde
     raise AssertionError("there is always a free number")
 
 
-def _configs(study: Study, feedback: Feedback | None, folders: Folders) -> dict[str, dict[str, Any]]:
+def configs(study: Study, feedback: Feedback | None, folders: Folders) -> dict[str, dict[str, Any]]:
     """Of each method what `config.json` says, but for the seed and its batch."""
     reference = reference_policies.references(study.task, folders.policies(study.task))
     config = {
@@ -143,9 +143,9 @@ def _paths(study: Study, method: str, folders: Folders) -> RunPaths:
     return RunPaths(folders.runs, study.name, study.task.name, method)
 
 
-def _check(study: Study, configs: dict[str, dict[str, Any]], folders: Folders) -> None:
+def _check(study: Study, planned: dict[str, dict[str, Any]], folders: Folders) -> None:
     _check_alike(study, folders)
-    for method, config in configs.items():
+    for method, config in planned.items():
         paths = _paths(study, method, folders)
         for seed in sorted({*study.seeds, *itertools.chain(*_recorded(paths, study.seeds))}):
             _check_same(paths.seed(seed), config, (PLACE,) if study.other_device else ())

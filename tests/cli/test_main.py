@@ -67,6 +67,29 @@ def test_errors_are_one_line_and_write_nothing(
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.parametrize("command", [["sweep", "--dry-run"], ["job"], ["feedback", "build"]])
+@pytest.mark.parametrize(
+    ("options", "named"),
+    [
+        (["--feedback.teacher.mistake", "0.1"], "--feedback.teacher, as LABEL_ERROR,"),
+        (["--feedback.teacher.skip-threshold", "2"], "--feedback.teacher, as LABEL_ERROR,"),
+        (["--feedback.pairs", "100"], "--feedback.pairs"),
+        (["--feedback.held-out-pairs", "100"], "--feedback.held-out-pairs"),
+        (["--feedback.segment-length", "25"], "--feedback.segment-length"),
+    ],
+)
+def test_peoples_labels_have_no_simulated_teacher(
+    command: list[str], options: list[str], named: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = tmp_path / "labels.npz"
+    file.touch()
+    given = ["--task", "hopper", "--root", str(tmp_path), "--preference-file", str(file)]
+    assert main([*command, *given, *options]) == 2
+    told = capsys.readouterr().err
+    assert told.startswith(f"aihf: {named} is of a simulated teacher") and told.count("\n") == 1
+    assert list(tmp_path.iterdir()) == [file]
+
+
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
 @pytest.mark.parametrize("command", ["bench", "sweep", "job"])
 def test_a_gpu_that_is_not_there_is_one_line(

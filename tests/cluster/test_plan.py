@@ -90,15 +90,15 @@ def test_a_job_is_of_its_group_with_the_options_that_all_share() -> None:
         "--force-new",
         "--jobs",
         "3",
-        "--settings.steps",
+        "--settings.round-steps",
         "7",
     ]
     shared = shared_options(options)
-    assert shared == ("--preset", "smoke", "--settings.steps", "7")
+    assert shared == ("--preset", "smoke", "--settings.round-steps", "7")
     arguments = job_arguments(group, "mine=m.py:Mine", STUDY, shared)
     assert " ".join(arguments) == (
         "job --task hopper --methods mine=m.py:Mine --seeds 0-2 --study grid "
-        "--preset smoke --settings.steps 7"
+        "--preset smoke --settings.round-steps 7"
     )
 
 

@@ -120,8 +120,6 @@ def test_too_little_data_is_named() -> None:
         build(replace(CONFIG, demonstration_transitions=10_000))
     with pytest.raises(InvalidData, match="preference tier 1 has 1 episodes, needs 2"):
         build_feedback(CONFIG, EXPERT, (), (SIMPLE, MEDIUM[:1]))
-    with pytest.raises(InvalidData, match="pairs is 0, must be at least 1"):
-        replace(CONFIG, pairs=0)
 
 
 def test_the_same_call_gives_the_same_bytes_and_another_seed_does_not(folder: Path, tmp_path: Path) -> None:
