@@ -1,8 +1,32 @@
-"""How a number of seconds and a list of seeds are written for people (standard library only)."""
+"""How a return, a duration, a list of seeds and a table are written for people (standard library only)."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+
+NOTHING = "–"
+"""Where there is no number."""
+
+
+def number(value: float) -> str:
+    """A return for people: whole from 100 on, else with one decimal."""
+    return f"{value:,.0f}" if abs(value) >= 100 else f"{value:,.1f}"
+
+
+def text_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """A table for a terminal, columns aligned."""
+    widths = [max(map(len, column)) for column in zip(header, *rows, strict=True)]
+    lines = [header, ["-" * width for width in widths], *rows]
+    return "\n".join("  ".join(map(str.ljust, line, widths)).rstrip() for line in lines)
+
+
+def markdown_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """The same as Markdown."""
+    lines = [header, ["---"] * len(header), *rows]
+    return "\n".join(
+        "| " + " | ".join(cell.replace("|", "\\|").replace("*", "\\*") for cell in line) + " |"
+        for line in lines
+    )
 
 
 def seed_list(seeds: Sequence[int]) -> str:

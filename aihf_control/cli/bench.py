@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
-from functools import partial
 from itertools import cycle, islice
 from pathlib import Path
 
@@ -23,8 +22,7 @@ from aihf_control.errors import InvalidChoice
 from aihf_control.hardware import ONE_THREAD, usable_cores
 from aihf_control.methods.table import METHODS
 from aihf_control.report.results import NoResults
-from aihf_control.report.write import Report, write_report
-from aihf_control.report.write_comparison import write_comparison
+from aihf_control.report.write import write_report
 from aihf_control.runs.folder import RunPaths, remove_finished_checkpoints
 from aihf_control.runs.locks import refuse_held
 from aihf_control.study.machine import choose_device, visible_gpus
@@ -135,14 +133,11 @@ class Bench(StudyCommand):
         return job_arguments(group, entry, axes.study, self.shared)
 
     def report(self, axes: Axes) -> int:
-        """Write the figure and the table of each task, and those over several, and print the tables."""
-        folders, methods = Folders(self.root), [method.name for method in axes.methods]
-        for task in axes.tasks:
-            runs, output = folders.runs / axes.study / task.name, folders.report(axes.study, task)
-            _show(partial(write_report, runs, axes.study, task.name, methods, output))
-        if len(axes.tasks) > 1:
-            compared = folders.root / "results" / axes.study
-            _show(partial(write_comparison, compared, axes.study, compared))
+        """Write the figure and the tables of all that the study has, and print the tables."""
+        try:
+            say("\n" + write_report(Folders(self.root).runs / axes.study).text)
+        except NoResults as nothing:  # as after jobs that were all given up
+            say(f"\n{nothing}")
         return 0
 
     def _places(self) -> list[dict[str, str]]:
@@ -153,14 +148,6 @@ class Bench(StudyCommand):
         gpus = visible_gpus()
         names = islice(cycle(gpus), self.jobs or len(gpus))
         return [shared | {"CUDA_VISIBLE_DEVICES": name} for name in names]
-
-
-def _show(write: Callable[[], Report]) -> None:
-    """The report's text, or that there is nothing to report, as after jobs that were all given up."""
-    try:
-        say("\n" + write().text)
-    except NoResults as nothing:
-        say(f"\n{nothing}")
 
 
 def _method_folders(axes: Axes, folders: Folders) -> Iterator[RunPaths]:

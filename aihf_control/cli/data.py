@@ -18,7 +18,6 @@ from aihf_control.cli.study_command import (
 )
 from aihf_control.data.feedback import FeedbackConfig
 from aihf_control.errors import InvalidChoice
-from aihf_control.report.results import recorded_methods
 from aihf_control.report.write import write_report
 from aihf_control.study.machine import choose_device
 from aihf_control.study.prepare import Folders, build_data, import_preferences, make_feedback
@@ -122,19 +121,14 @@ class PreferencesImport:
 
 @dataclass(frozen=True)
 class Report:
-    """Redraw a study's figure and table from its progress.csv files."""
+    """Redraw a study's figures and tables from its runs."""
 
-    task: str
-    study: str = "bench"
-    methods: str | None = None
-    """Comma-separated names, of which files need not be there any more; all that have runs if not given."""
-    root: Path = field(default_factory=Folders.default_root)
+    study: tyro.conf.Positional[Path]
+    """Its folder: results/runs/<study> as trained, results/<study> as committed."""
+    output: Path | None = None
+    """Where to, if not into the study's folder."""
 
     def run(self) -> int:
         """Trains nothing."""
-        task, folders, study = find_task(self.task), Folders(self.root), values.parse_study(self.study)
-        runs = folders.runs / study / task.name
-        there = recorded_methods(runs)
-        methods = values.parse_recorded(self.methods, there) if self.methods is not None else there
-        say(write_report(runs, study, task.name, methods, folders.report(study, task)).text)
+        say(write_report(self.study, self.output).text)
         return 0

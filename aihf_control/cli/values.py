@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import re
 import sys
-from collections.abc import Iterable
 from importlib.metadata import entry_points
 from pathlib import Path
 
@@ -42,14 +41,6 @@ def parse_methods(value: str) -> tuple[ChosenMethod, ...]:
                 f"{method.name}_2=path/to/my_method.py:MyMethod"
             )
     return tuple(chosen.values())
-
-
-def parse_recorded(value: str, recorded: Iterable[str]) -> tuple[str, ...]:
-    """The names in METHODS to draw runs by: of `recorded` or built-in ones. Files need not exist any more."""
-    valid = dict.fromkeys([*METHODS, *recorded])
-    entries = map(str.strip, value.split(","))
-    names = (_own_method(entry).name if _is_own(entry) else entry for entry in entries)
-    return tuple(dict.fromkeys(choose("METHODS", name, valid) for name in names))
 
 
 def _is_own(entry: str) -> bool:

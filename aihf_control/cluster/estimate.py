@@ -12,7 +12,7 @@ from aihf_control.cluster.plan import Group
 from aihf_control.envs.tasks import task_title
 from aihf_control.methods.table import method_label
 from aihf_control.runs.folder import InvalidRun, read_config, read_status
-from aihf_control.words import duration, seed_list
+from aihf_control.words import NOTHING, duration, seed_list, text_table
 
 Kind = Literal["GPU", "CPU"]
 HEADER = ("Task", "Method", "Jobs", "Seeds of each", "Steps a seed", "Measured pace", "Each job", "All")
@@ -77,7 +77,7 @@ def estimate(
     kind: Kind,
 ) -> str:
     """What a person checks before a sweep starts, in the order of `tasks` and of the methods in `steps`."""
-    rows, total, unknown = [list(HEADER)], 0.0, []
+    rows, total, unknown = [], 0.0, []
     for task, method in itertools.product(tasks, steps):
         jobs = [group for group in groups if (group.task, group.method) == (task, method)]
         if not jobs:
@@ -94,17 +94,14 @@ def estimate(
                 str(len(jobs)),
                 " | ".join(seed_list(job.seeds) for job in jobs),
                 f"{count:,}",
-                f"{1 / pace.seconds:,.0f} seed-steps/s, {pace.batch} seeds" if pace else "–",
+                f"{1 / pace.seconds:,.0f} seed-steps/s, {pace.batch} seeds" if pace else NOTHING,
                 duration(max(seconds)) if pace else "not known" if count else "minutes",
                 duration(sum(seconds)) if pace else "not known" if count else "minutes",
             ]
         )
-    widths = [max(len(row[column]) for row in rows) for column in range(len(HEADER))]
-    rows.insert(1, ["-" * width for width in widths])
-    lines = ["  ".join(map(str.ljust, row, widths)).rstrip() for row in rows]
     runs = sum(len(group.seeds) for group in groups)
-    lines += ["", f"{len(groups)} jobs, {runs} runs. {_total(total, unknown, kind)}"]
-    return "\n".join(lines)
+    said = f"{len(groups)} jobs, {runs} runs. {_total(total, unknown, kind)}"
+    return f"{text_table(HEADER, rows)}\n\n{said}"
 
 
 def _total(seconds: float, unknown: Sequence[str], kind: Kind) -> str:

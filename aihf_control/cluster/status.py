@@ -13,7 +13,7 @@ from aihf_control.envs.tasks import task_title
 from aihf_control.methods.table import METHODS, axis_of, method_label
 from aihf_control.runs.folder import InvalidRun, RunPaths, Status, read_config, read_status
 from aihf_control.runs.locks import is_held
-from aihf_control.words import duration, seed_list
+from aihf_control.words import NOTHING, duration, seed_list, text_table
 
 State = Literal["done", "failed", "running", "stopped", "waiting"]
 STATES: tuple[State, ...] = ("done", "failed", "running", "stopped", "waiting")
@@ -144,15 +144,12 @@ def total_steps(config: dict[str, Any]) -> int:
 
 def table(progress: StudyProgress) -> str:
     """For a terminal: a line a task × method, what it means, and the jobs that were lost with their ends."""
-    rows = [list(HEADER), *map(_cells, progress.methods)]
-    widths = [max(len(row[column]) for row in rows) for column in range(len(HEADER))]
-    rows.insert(1, ["-" * width for width in widths])
-    lines = ["  ".join(map(str.ljust, row, widths)).rstrip() for row in rows]
-    return "\n".join([*lines, "", LEGEND, *_summary(progress), *_lost_lines(progress.lost)])
+    lines = [text_table(HEADER, [_cells(line) for line in progress.methods]), "", LEGEND]
+    return "\n".join([*lines, *_summary(progress), *_lost_lines(progress.lost)])
 
 
 def _cells(line: MethodProgress) -> list[str]:
-    counts = [str(len(line.of(state)) or "–") for state in STATES]
+    counts = [str(len(line.of(state)) or NOTHING) for state in STATES]
     begun = [seed.step for seed in line.seeds if seed.state != "waiting"] or [0]
     low, high = min(begun), max(begun)
     steps = max(seed.steps for seed in line.seeds)
@@ -161,7 +158,7 @@ def _cells(line: MethodProgress) -> list[str]:
     title, label = task_title(line.task), method_label(line.method)
     numbers = seed_list([seed.seed for seed in line.seeds])
     return [title, label, numbers, *counts, f"{reached} of {steps:,}" if steps else reached,
-            duration(max(left)) if left else "–"]  # fmt: skip
+            duration(max(left)) if left else NOTHING]  # fmt: skip
 
 
 def _summary(progress: StudyProgress) -> Iterator[str]:

@@ -10,7 +10,6 @@ from matplotlib.ticker import StrMethodFormatter
 
 from aihf_control.envs.tasks import task_title
 from aihf_control.methods.table import METHODS, axis_of, line_of, method_label
-from aihf_control.report.comparison import Comparison
 from aihf_control.report.panel_grid import (
     CLONED,
     DEMONSTRATIONS,
@@ -24,7 +23,7 @@ from aihf_control.report.panel_grid import (
     reference_handle,
     x_axis,
 )
-from aihf_control.report.results import MethodResults, StudyResults
+from aihf_control.report.results import MethodResults, StudyResults, TaskResults
 from aihf_control.report.style import (
     REFERENCE_COLOUR,
     SHORT_PRESETS,
@@ -42,19 +41,19 @@ HEIGHT = 3.2  # inches, of a panel
 LEGEND = {name: row.legend for name, row in METHODS.items()}
 
 
-def _curves(task: StudyResults, methods: Sequence[str]) -> list[MethodResults]:
+def _curves(task: TaskResults, methods: Sequence[str]) -> list[MethodResults]:
     """The results of `methods` that have a curve, as they are drawn: thick over thin lines, AIHF on top."""
     found = [results for results in task.methods if results.runs and results.method in methods]
     curves = [results for results in found if axis_of(results.method) != "none"]
     return sorted(curves, key=lambda results: (results.method == "aihf", line_of(results.method) == "thick"))
 
 
-def _last_step(task: StudyResults, methods: Sequence[str]) -> int:
+def _last_step(task: TaskResults, methods: Sequence[str]) -> int:
     return max((int(results.steps[-1]) for results in _curves(task, methods)), default=1)
 
 
-def _panel(axes: Axes, task: StudyResults, comparison: Comparison, bootstrap_seed: int) -> None:
-    methods = drawn_methods(comparison)
+def _panel(axes: Axes, task: TaskResults, study: StudyResults, bootstrap_seed: int) -> None:
+    methods = drawn_methods(study)
     last_step = _last_step(task, methods)
     references = [(task.feedback.demonstrations_return, DEMONSTRATIONS)]
     for results in task.methods:
@@ -63,7 +62,7 @@ def _panel(axes: Axes, task: StudyResults, comparison: Comparison, bootstrap_see
     for height, dashes in references:
         axes.axhline(height, color=REFERENCE_COLOUR, linewidth=1.1, linestyle=dashes, zorder=1.5)
     for results in _curves(task, methods):
-        colour = method_colour(results.method, comparison.methods)
+        colour = method_colour(results.method, study.methods)
         draw_curve(axes, results, colour, last_step, PENS[line_of(results.method)], bootstrap_seed)
     x_axis(axes, last_step)
     fit_height(axes, [height for height, _ in references])
@@ -72,17 +71,17 @@ def _panel(axes: Axes, task: StudyResults, comparison: Comparison, bootstrap_see
     axes.yaxis.set_major_formatter(StrMethodFormatter("{x:,.0f}"))
 
 
-def _title(comparison: Comparison) -> str:
-    presets = dict.fromkeys(task.preset for task in comparison.tasks)
+def _title(study: StudyResults) -> str:
+    presets = dict.fromkeys(task.preset for task in study.tasks)
     short = [preset for preset in presets if preset in SHORT_PRESETS]
     if short:
         return f"Return while learning: a {short[0]} run, too short to compare methods"
     return "Return while learning from demonstrations and preferences"
 
 
-def _subtitle(comparison: Comparison, methods: Sequence[str]) -> str:
+def _subtitle(study: StudyResults, methods: Sequence[str]) -> str:
     """What lines and bands are, which curves end early, and which panels are missing."""
-    curves = [(task, results) for task in comparison.tasks for results in _curves(task, methods)]
+    curves = [(task, results) for task in study.tasks for results in _curves(task, methods)]
     thick = [results for _, results in curves if line_of(results.method) == "thick"]
     parts = [what_is_drawn(thick)] if thick else []
     if any(results.method == "irl" and len(results.runs) < RANGE_BELOW_SEEDS for _, results in curves):
@@ -96,27 +95,27 @@ def _subtitle(comparison: Comparison, methods: Sequence[str]) -> str:
     }
     if early:
         parts.append(f"Dotted: {'; '.join(early)}, and held.")
-    if comparison.missing_tasks:
-        parts.append(f"No results yet: {', '.join(map(task_title, comparison.missing_tasks))}.")
+    if study.missing_tasks:
+        parts.append(f"No results yet: {', '.join(map(task_title, study.missing_tasks))}.")
     return " ".join(parts)
 
 
-def figure5(comparison: Comparison, bootstrap_seed: int = 0) -> Figure:
+def figure5(study: StudyResults, bootstrap_seed: int = 0) -> Figure:
     """Return against SAC steps, one panel a task, for every method but the constant rewards.
 
     IPL is drawn over its own updates, and like every method that ends early flat and marked after.
     """
     with fixed_style():
-        methods = drawn_methods(comparison)
+        methods = drawn_methods(study)
         demonstrations = reference_handle("Demonstrations' mean", DEMONSTRATIONS)
         words = Words(
-            title=_title(comparison),
-            subtitle=_subtitle(comparison, methods),
-            footer=footer(comparison, methods, [_last_step(task, methods) for task in comparison.tasks]),
-            legend=[*legend_handles(comparison, methods, LEGEND), demonstrations],
+            title=_title(study),
+            subtitle=_subtitle(study, methods),
+            footer=footer(study, methods, [_last_step(task, methods) for task in study.tasks]),
+            legend=[*legend_handles(study, methods, LEGEND), demonstrations],
         )
-        figure, grid = lay_out(1, len(comparison.tasks), HEIGHT, words)
-        for axes, task in zip(grid[0], comparison.tasks, strict=True):
-            _panel(axes, task, comparison, bootstrap_seed)
+        figure, grid = lay_out(1, len(study.tasks), HEIGHT, words)
+        for axes, task in zip(grid[0], study.tasks, strict=True):
+            _panel(axes, task, study, bootstrap_seed)
         grid[0][0].set_ylabel("Return in the standard environment")
         return figure

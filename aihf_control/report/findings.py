@@ -9,10 +9,10 @@ import numpy as np
 
 from aihf_control.envs.tasks import task_title
 from aihf_control.methods.table import method_label
-from aihf_control.report.comparison import OURS, Comparison, Line
-from aihf_control.report.results import MethodResults, StudyResults
-from aihf_control.report.tables import number
+from aihf_control.report.results import MethodResults, StudyResults, TaskResults
+from aihf_control.report.scores import OURS, Line
 from aihf_control.statistics import interquartile_mean
+from aihf_control.words import number
 
 RIVALS = ("rlhf", "ipl")
 FIRM = 0.9
@@ -44,7 +44,7 @@ class Yardstick:
         return self.final / self.height if self.height > 0 else None
 
 
-def yardstick(task: StudyResults) -> Yardstick | None:
+def yardstick(task: TaskResults) -> Yardstick | None:
     """The yardstick on one task; None without AIHF."""
     found = {results.method: results for results in task.methods if results.runs}
     if OURS not in found:
@@ -122,16 +122,16 @@ def _control_sentence(name: str, lines: Sequence[Line]) -> str | None:
     return f"{name}: {verdict}: {_probability(line)}."
 
 
-def findings(comparison: Comparison, tables: Sequence[Sequence[Line]], overall: Sequence[Line]) -> list[str]:
+def findings(study: StudyResults, tables: Sequence[Sequence[Line]], overall: Sequence[Line]) -> list[str]:
     """The sentences; `tables` are the lines of each task, `overall` those over all tasks."""
-    measured = [yardstick(task) for task in comparison.tasks]
+    measured = [yardstick(task) for task in study.tasks]
     sentences: list[str | None] = [_yardstick_sentence(one) for one in measured if one is not None]
-    named = [(task_title(task.task), lines) for task, lines in zip(comparison.tasks, tables, strict=True)]
-    if len(comparison.tasks) > 1:
+    named = [(task_title(task.task), lines) for task, lines in zip(study.tasks, tables, strict=True)]
+    if len(study.tasks) > 1:
         named.append(("Over all tasks", overall))
     sentences += [_rival_sentence(name, lines) for name, lines in named]
     sentences += [_control_sentence(name, lines) for name, lines in named]
-    controlled = {task.task for task, _ in comparison.of(OURS)} & {t.task for t, _ in comparison.of(CONTROL)}
+    controlled = {task.task for task, _ in study.of(OURS)} & {t.task for t, _ in study.of(CONTROL)}
     if not controlled:
         sentences.append(
             "Whether the preferences add anything to the demonstrations is not known: AIHF and "

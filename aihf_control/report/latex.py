@@ -6,10 +6,11 @@ from collections.abc import Sequence
 
 from aihf_control.envs.tasks import task_title
 from aihf_control.methods.table import method_label
-from aihf_control.report.comparison import Comparison, Line
-from aihf_control.report.comparison_tables import ALL, FEW, Form, Tables, share
-from aihf_control.report.tables import NOTHING, Score, number
+from aihf_control.report.results import StudyResults
+from aihf_control.report.scores import Line, Score
+from aihf_control.report.tables import ALL, FEW, Form, Tables, share
 from aihf_control.statistics import CONFIDENCE, RANGE_BELOW_SEEDS
+from aihf_control.words import NOTHING, number
 
 ESCAPES = {
     "\\": r"\textbackslash{}",
@@ -71,9 +72,9 @@ def _rows(title: str, lines: Sequence[Line]) -> list[str]:
     return rows
 
 
-def _caption(comparison: Comparison) -> str:
+def _caption(study: StudyResults) -> str:
     return (
-        f"{escape(comparison.study)}: interquartile means over seeds with {CONFIDENCE:.0%} "
+        f"{escape(study.name)}: interquartile means over seeds with {CONFIDENCE:.0%} "
         f"stratified-bootstrap intervals; $^\\dagger$: range of fewer than {RANGE_BELOW_SEEDS} seeds; "
         f"$^{FEW}$: bootstrap over fewer than {RANGE_BELOW_SEEDS} seeds a task, too narrow. Over all tasks "
         "the area is that of normalised scores."
@@ -82,16 +83,16 @@ def _caption(comparison: Comparison) -> str:
 
 def latex(tables: Tables) -> str:
     """`table.tex`: methods without runs are left out; `table.md` names them."""
-    comparison = tables.comparison
+    study = tables.study
     body = [
         r"\begin{tabular}{lrllll}",
         r"\toprule",
         r"Method & Runs & Final return & Area under curve & Normalised score & P(AIHF $>$ method) \\",
     ]
-    for task, lines in zip(comparison.tasks, tables.tasks, strict=True):
+    for task, lines in zip(study.tasks, tables.tasks, strict=True):
         body += _rows(task_title(task.task), lines)
-    if len(comparison.tasks) > 1:
+    if len(study.tasks) > 1:
         body += _rows(ALL, tables.overall)
     body += [r"\bottomrule", r"\end{tabular}"]
-    caption = rf"\caption{{{_caption(comparison)}}}"
+    caption = rf"\caption{{{_caption(study)}}}"
     return HEAD + caption + "\n" + "\n".join(body) + "\n" + TAIL

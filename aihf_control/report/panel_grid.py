@@ -14,8 +14,7 @@ from matplotlib.ticker import FuncFormatter, MaxNLocator
 
 from aihf_control.envs.tasks import task_title
 from aihf_control.methods.table import axis_of, line_of, method_label
-from aihf_control.report.comparison import Comparison
-from aihf_control.report.results import MethodResults
+from aihf_control.report.results import MethodResults, StudyResults
 from aihf_control.report.style import (
     FAINT,
     QUIET,
@@ -57,9 +56,9 @@ class Words:
     legend: Sequence[Line2D]
 
 
-def drawn_methods(comparison: Comparison) -> list[str]:
+def drawn_methods(study: StudyResults) -> list[str]:
     """What the figures show, of the methods that have runs."""
-    return [m for m in comparison.methods if line_of(m) != "none" and comparison.of(m)]
+    return [m for m in study.methods if line_of(m) != "none" and study.of(m)]
 
 
 def reference_handle(label: str, dashes: Dashes) -> Line2D:
@@ -67,7 +66,7 @@ def reference_handle(label: str, dashes: Dashes) -> Line2D:
     return Line2D([], [], color=REFERENCE_COLOUR, linewidth=1.1, linestyle=dashes, label=label)
 
 
-def legend_handles(comparison: Comparison, methods: Sequence[str], names: Mapping[str, str]) -> list[Line2D]:
+def legend_handles(study: StudyResults, methods: Sequence[str], names: Mapping[str, str]) -> list[Line2D]:
     """A line for each of `methods`, looking as in the panels, under its name in `names` or its label."""
     handles = []
     for method in methods:
@@ -75,19 +74,19 @@ def legend_handles(comparison: Comparison, methods: Sequence[str], names: Mappin
         if axis_of(method) == "none":
             handles.append(reference_handle(name, CLONED))
         else:
-            colour = method_colour(method, comparison.methods)
+            colour = method_colour(method, study.methods)
             width = PENS[line_of(method)].width
             handles.append(Line2D([], [], color=colour, linewidth=width, label=name))
     return handles
 
 
 def footer(
-    comparison: Comparison, methods: Sequence[str], last_steps: Sequence[int], band: str = ""
+    study: StudyResults, methods: Sequence[str], last_steps: Sequence[int], band: str = ""
 ) -> list[str]:
     """Commands; study, seeds, steps and what the band is, if not one over the seeds of a task; data."""
     groups: dict[str, list[str]] = {}
     drawn: list[MethodResults] = []
-    for task in comparison.tasks:
+    for task in study.tasks:
         for results in task.methods:
             if results.runs and results.method in methods:
                 failed = f" ({len(results.failed)} failed)" if results.failed else ""
@@ -97,16 +96,16 @@ def footer(
     usual = max(groups, key=lambda seeds: len(groups[seeds]))
     others = [f"{seeds} for {', '.join(names)}" for seeds, names in groups.items() if seeds != usual]
     steps = " and ".join(f"{step:,}" for step in sorted(set(last_steps)))
-    episodes = " and ".join(str(n) for n in sorted({task.evaluation_episodes for task in comparison.tasks}))
+    episodes = " and ".join(str(n) for n in sorted({task.evaluation_episodes for task in study.tasks}))
     facts = [
-        f"study {comparison.study}",
+        f"study {study.name}",
         "; ".join([f"seeds {usual}", *others]),
         f"{steps} steps",
         band or bands(drawn),
         f"{episodes} evaluation episodes a seed",
     ]
-    data = ", ".join(f"{task.task} {task.feedback.sha256[:12]}" for task in comparison.tasks)
-    commands = list(dict.fromkeys(command for task in comparison.tasks for command in task.commands))
+    data = ", ".join(f"{task.task} {task.feedback.sha256[:12]}" for task in study.tasks)
+    commands = list(dict.fromkeys(command for task in study.tasks for command in task.commands))
     more = len(commands) - COMMANDS
     rest = [f"{more} more command{'s' if more > 1 else ''}, in PROVENANCE.md"] if more > 0 else []
     return ["; ".join([*commands[:COMMANDS], *rest]), "  ·  ".join(facts), f"feedback {data}"]

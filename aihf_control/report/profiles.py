@@ -11,8 +11,9 @@ from matplotlib.ticker import PercentFormatter
 from aihf_control.arrays import Floats
 from aihf_control.envs.tasks import task_title
 from aihf_control.methods.table import axis_of, line_of, method_label
-from aihf_control.report.comparison import Comparison, bootstrap_kind, normalised_finals
 from aihf_control.report.panel_grid import CLONED, PENS, Words, drawn_methods, footer, lay_out, legend_handles
+from aihf_control.report.results import StudyResults
+from aihf_control.report.scores import bootstrap_kind, normalised_finals
 from aihf_control.report.style import fixed_style, method_colour
 from aihf_control.statistics import RANGE_BELOW_SEEDS, RESAMPLES, performance_profile, pooled_bootstrap
 
@@ -28,8 +29,8 @@ def _thresholds(groups: list[list[Floats]]) -> Floats:
     return np.linspace(min(0.0, pooled.min()), min(LARGEST, max(1.0, 1.02 * pooled.max())), POINTS)
 
 
-def _subtitle(comparison: Comparison, few: bool) -> str:
-    tasks = ", ".join(task_title(task.task) for task in comparison.tasks if task.references)
+def _subtitle(study: StudyResults, few: bool) -> str:
+    tasks = ", ".join(task_title(task.task) for task in study.tasks if task.references)
     narrow = f", too narrow under {RANGE_BELOW_SEEDS} seeds a task" if few else ""
     return (
         f"Share of all runs on {tasks} whose final normalised score is above τ; 0 is a random policy, 1 the "
@@ -44,28 +45,28 @@ def _labels(scores: dict[str, list[Floats]]) -> dict[str, str]:
     return {method: f"{method_label(method)} ({count} of {most} tasks)" for method, count in short.items()}
 
 
-def profiles(comparison: Comparison, bootstrap_seed: int = 0) -> Figure | None:
+def profiles(study: StudyResults, bootstrap_seed: int = 0) -> Figure | None:
     """One line a method over all tasks, with its band; None if no task has references to normalise by."""
-    found = {method: normalised_finals(comparison, method) for method in drawn_methods(comparison)}
+    found = {method: normalised_finals(study, method) for method in drawn_methods(study)}
     scores = {method: groups for method, groups in found.items() if groups}
     if not scores:
         return None
     thresholds = _thresholds(list(scores.values()))
     profile = partial(performance_profile, thresholds=thresholds)
     few = any(bootstrap_kind(groups) != "bootstrap" for groups in scores.values())
-    steps = {int(results.steps[-1]) for m in scores for _, results in comparison.of(m)} - {0}
+    steps = {int(results.steps[-1]) for m in scores for _, results in study.of(m)} - {0}
     with fixed_style():
         words = Words(
             title="Performance profiles",
-            subtitle=_subtitle(comparison, few),
-            footer=footer(comparison, list(scores), [max(steps, default=0)], BAND),
-            legend=legend_handles(comparison, list(scores), _labels(scores)),
+            subtitle=_subtitle(study, few),
+            footer=footer(study, list(scores), [max(steps, default=0)], BAND),
+            legend=legend_handles(study, list(scores), _labels(scores)),
         )
         figure, grid = lay_out(1, 1, HEIGHT, words)
         axes = grid[0][0]
         for method in sorted(scores, key=lambda name: name == "aihf"):
             band = pooled_bootstrap(scores[method], profile, np.random.default_rng(bootstrap_seed))
-            pen, colour = PENS[line_of(method)], method_colour(method, comparison.methods)
+            pen, colour = PENS[line_of(method)], method_colour(method, study.methods)
             thin = axis_of(method) == "none"
             (line,) = axes.plot(thresholds, band.estimate, color=colour, linewidth=1.1 if thin else pen.width)
             line.set(linestyle=CLONED if thin else "-", drawstyle="steps-post")

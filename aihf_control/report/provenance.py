@@ -8,12 +8,10 @@ from pathlib import Path
 
 from aihf_control.envs.tasks import task_title
 from aihf_control.methods.table import axis_of, method_label
-from aihf_control.report.comparison import Comparison
-from aihf_control.report.comparison_tables import bullets, table
-from aihf_control.report.results import MethodResults, StudyResults
-from aihf_control.report.tables import duration
+from aihf_control.report.results import MethodResults, StudyResults, TaskResults
+from aihf_control.report.tables import bullets
 from aihf_control.runs.records import FeedbackRecord, Run, build, load_json
-from aihf_control.words import seed_list
+from aihf_control.words import duration, markdown_table, seed_list
 
 UNKNOWN = "not recorded"
 REFERENCE = "figure5"
@@ -32,8 +30,8 @@ class CodeRecord:
 
 
 @dataclass(frozen=True)
-class SummaryRecord:
-    """The part of a study's `summary.json` that is compared with."""
+class Taught:
+    """The part of a run's `config.json` that says what it learned from."""
 
     feedback: FeedbackRecord
 
@@ -75,7 +73,7 @@ def _device(made: Origin) -> str:
 
 
 def _batch_cells(
-    task: StudyResults, results: MethodResults, runs: Sequence[Run], commands: Sequence[str]
+    task: TaskResults, results: MethodResults, runs: Sequence[Run], commands: Sequence[str]
 ) -> list[str]:
     first = origin(runs[0])
     config = runs[0].config
@@ -110,14 +108,13 @@ def _versions(runs: Sequence[Run]) -> list[str]:
 def unlike_reference(results: Path, task: str, sha256: str) -> str:
     """Words for a task's feedback that is not bit for bit the reference study's; "" if it is, or if that
     study is not in `results`. Raises `InvalidResults`."""
-    path = results / REFERENCE / task / "summary.json"
-    if not path.is_file():
-        return ""
-    theirs = build(path, SummaryRecord, load_json(path)).feedback.sha256
-    return "" if theirs == sha256 else f"not bit for bit that of the study {REFERENCE}, `{theirs[:12]}`"
+    for path in (results / REFERENCE / task / "runs").glob("*/seed_*/config.json"):
+        theirs = build(path, Taught, load_json(path)).feedback.sha256
+        return "" if theirs == sha256 else f"not bit for bit that of the study {REFERENCE}, `{theirs[:12]}`"
+    return ""
 
 
-def _data(task: StudyResults, results: Path) -> str:
+def _data(task: TaskResults, results: Path) -> str:
     feedback, references = task.feedback, task.references
     words = unlike_reference(results, task.task, feedback.sha256)
     unlike = f", {words}" if words else ""
@@ -143,24 +140,24 @@ def _codes(runs: Sequence[Run]) -> list[str]:
     return list(found)
 
 
-def _scale(comparison: Comparison, runs: Sequence[Run]) -> str:
+def _scale(study: StudyResults, runs: Sequence[Run]) -> str:
     """How large the study is, in one sentence."""
-    seeds = [len(results.runs) for task in comparison.tasks for results in task.methods if results.runs]
+    seeds = [len(results.runs) for task in study.tasks for results in task.methods if results.runs]
     steps = [
         int(results.steps[-1])
-        for task in comparison.tasks
+        for task in study.tasks
         for results in task.methods
         if results.runs and axis_of(results.method) != "none"
     ]
     seconds = sum(
         max(run.status.wall_seconds for run in batch)
-        for task in comparison.tasks
+        for task in study.tasks
         for results in task.methods
         for batch in _batches(results)
     )
     failed = sum(run.failed for run in runs)
-    names = ", ".join(task_title(task.task) for task in comparison.tasks)
-    presets = ", ".join(dict.fromkeys(task.preset for task in comparison.tasks))
+    names = ", ".join(task_title(task.task) for task in study.tasks)
+    presets = ", ".join(dict.fromkeys(task.preset for task in study.tasks))
     return (
         f"{len(runs)} runs ({failed} failed) on {names}: {_span(seeds)} seeds a method, {_span(steps)} steps "
         f"a run, {duration(seconds)} of wall time, preset {presets}."
@@ -174,12 +171,12 @@ def _span(values: Sequence[int]) -> str:
     return f"{low:,}" if low == high else f"{low:,} to {high:,}"
 
 
-def provenance(comparison: Comparison, results: Path) -> str:
+def provenance(study: StudyResults, results: Path) -> str:
     """`PROVENANCE.md`: all of it read from the runs' own `config.json` and `status.json`.
 
     `results` is the folder of all studies' reports, where the reference study is if it is there.
     """
-    pairs = [(task, results) for task in comparison.tasks for results in task.methods]
+    pairs = [(task, results) for task in study.tasks for results in task.methods]
     runs = [run for _, results in pairs for run in results.runs]
     header = ("Task", "Method", "Seeds", "Steps", "Device", "Wall time of the batch", "Commit", "Command")
     commands = list(dict.fromkeys(run.config.command for run in runs))
@@ -187,17 +184,16 @@ def provenance(comparison: Comparison, results: Path) -> str:
         _batch_cells(task, results, batch, commands) for task, results in pairs for batch in _batches(results)
     ]
     parts = [
-        f"# {comparison.study}: where the numbers come from",
-        f"{_scale(comparison, runs)} Written by `make figure5` from each run's `config.json` and "
-        "`status.json`.",
+        f"# {study.name}: where the numbers come from",
+        f"{_scale(study, runs)} Written by `make figure5` from each run's `config.json` and `status.json`.",
         "## Commands",
         "\n".join(f"{number}. `{command}`" for number, command in enumerate(commands, 1)),
         "## Batches",
         "Seeds of one row ran as one tensor program, to the step given, their command under the defaults of "
         "their commit. One that ends in `-dirty` had changes beside it.",
-        table(header, rows),
+        markdown_table(header, rows),
         "## Data",
-        bullets([_data(task, results) for task in comparison.tasks]),
+        bullets([_data(task, results) for task in study.tasks]),
         "## Versions",
         bullets(_versions(runs)),
     ]

@@ -1,5 +1,8 @@
 """Run directories in, typed records out. Everything a figure or a table shows comes through here.
 
+A study's folder holds `<task>/runs/<method>/seed_<k>/` as committed, or `<task>/<method>/seed_<k>/` as
+trained; both are read.
+
 A failed seed stays: from its failing step on it scores as a random policy (the task's reference
 return, else 0). A seed that is running, or was never started, has no score and is `missing`.
 """
@@ -16,6 +19,7 @@ import numpy as np
 import pandas as pd
 
 from aihf_control.arrays import Floats, Integers
+from aihf_control.envs.tasks import ALL_TASKS, TASKS
 from aihf_control.methods.table import METHODS, axis_of
 from aihf_control.runs.records import (
     FeedbackRecord,
@@ -77,10 +81,9 @@ class MethodResults:
 
 
 @dataclass(frozen=True)
-class StudyResults:
+class TaskResults:
     """All methods of a study on one task, in the order asked for, and what their runs have in common."""
 
-    study: str
     task: str
     preset: str
     commands: tuple[str, ...]
@@ -88,6 +91,28 @@ class StudyResults:
     references: References | None
     evaluation_episodes: int
     methods: tuple[MethodResults, ...]
+
+
+@dataclass(frozen=True)
+class StudyResults:
+    """A study's tasks that have results, each with the same `methods` in the same order."""
+
+    name: str
+    tasks: tuple[TaskResults, ...]
+    missing_tasks: tuple[str, ...]
+    methods: tuple[str, ...]
+
+    def of(self, method: str) -> list[tuple[TaskResults, MethodResults]]:
+        """The tasks where `method` has a run that ended, with its results there."""
+        place = self.methods.index(method) if method in self.methods else 0
+        pairs = [(task, task.methods[place]) for task in self.tasks]
+        return [(task, results) for task, results in pairs if results.method == method and results.runs]
+
+    @property
+    def recorded(self) -> tuple[str, ...]:
+        """The methods that have a run on some task, ended or not."""
+        found = {r.method for task in self.tasks for r in task.methods if r.runs or r.missing}
+        return tuple(method for method in self.methods if method in found)
 
 
 def _shared(runs: Sequence[Run], name: str, value: Callable[[RunConfig], T]) -> T:
@@ -181,18 +206,13 @@ def _read_method(root: Path, study: str, task: str, method: str) -> MethodResult
     return MethodResults(method, runs, missing, steps, np.array(rows).reshape(len(runs), len(steps)))
 
 
-def read_study(root: Path, study: str, task: str, methods: Sequence[str]) -> StudyResults:
-    """Read `<root>/<method>/seed_<k>/` for each of `methods`.
-
-    Raises `InvalidResults`, naming file and field, for a file that breaks its format and for runs that
-    cannot be compared (other feedback, references or preset), and `NoResults` if no run at all has ended.
-    """
+def _read_task(root: Path, study: str, task: str, methods: Sequence[str]) -> TaskResults | None:
+    """`<root>/<method>/seed_<k>/` for each of `methods`; None if no run at all has ended."""
     read = tuple(_read_method(root, study, task, method) for method in methods)
     runs = [run for results in read for run in results.runs]
     if not runs:
-        raise NoResults(f"{root}: no run of {', '.join(methods)} has ended")
-    return StudyResults(
-        study=study,
+        return None
+    return TaskResults(
         task=task,
         preset=_shared(runs, "preset", lambda config: config.preset),
         commands=tuple(dict.fromkeys(run.config.command for run in runs)),
@@ -203,3 +223,34 @@ def read_study(root: Path, study: str, task: str, methods: Sequence[str]) -> Stu
         ),
         methods=read,
     )
+
+
+def task_folders(folder: Path) -> dict[str, Path]:
+    """Every task in a study's folder with the folder of its methods, in the order they are shown."""
+    found = {}
+    for path in folder.iterdir() if folder.is_dir() else ():
+        root = path / "runs" if recorded_methods(path / "runs") else path
+        if recorded_methods(root):
+            found[path.name] = root
+    order = [*ALL_TASKS, *TASKS, *sorted(found)]
+    return {task: found[task] for task in dict.fromkeys(order) if task in found}
+
+
+def read_results(folder: Path) -> StudyResults:
+    """Read all tasks of the study whose folder this is. A task without a run that ended counts as missing;
+    in a study of several tasks so does one of the benchmark's that was not begun.
+
+    Raises `InvalidResults`, naming file and field, for a file that breaks its format and for runs that
+    cannot be compared (other feedback, references or preset), and `NoResults` if no run has ended.
+    """
+    name, folders = folder.resolve().name, task_folders(folder)
+    recorded = [method for root in folders.values() for method in recorded_methods(root)]
+    known = [method for method, row in METHODS.items() if row.expected or method in recorded]
+    methods = (*known, *sorted(set(recorded) - set(known)))
+    read = {task: _read_task(root, name, task, methods) for task, root in folders.items()}
+    tasks = tuple(results for results in read.values() if results)
+    if not tasks:
+        raise NoResults(f"{folder}: no run of the study {name} has ended here")
+    wanted = [*(ALL_TASKS if len(folders) > 1 else ()), *folders]
+    missing = tuple(task for task in dict.fromkeys(wanted) if not read.get(task))
+    return StudyResults(name, tasks, missing, methods)

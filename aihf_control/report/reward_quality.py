@@ -16,7 +16,6 @@ from matplotlib.ticker import MaxNLocator
 
 from aihf_control.arrays import Floats, Integers
 from aihf_control.methods.table import learns_reward, line_of
-from aihf_control.report.comparison import Comparison
 from aihf_control.report.panel_grid import (
     PENS,
     Words,
@@ -27,7 +26,7 @@ from aihf_control.report.panel_grid import (
     reference_handle,
     x_axis,
 )
-from aihf_control.report.results import MethodResults, StudyResults
+from aihf_control.report.results import MethodResults, StudyResults, TaskResults
 from aihf_control.report.style import REFERENCE_COLOUR, fixed_style, method_colour
 from aihf_control.statistics import RANGE_BELOW_SEEDS, seed_interval
 
@@ -79,14 +78,14 @@ def measured(results: MethodResults, column: str) -> tuple[Integers, Floats] | N
     return (results.steps[whole], values[:, whole]) if whole.any() else None
 
 
-def _rewarded(task: StudyResults) -> list[MethodResults]:
+def _rewarded(task: TaskResults) -> list[MethodResults]:
     """Methods with a learned reward, AIHF last, on top."""
     found = [results for results in task.methods if results.runs and learns_reward(results.method)]
     return sorted(found, key=lambda results: results.method == "aihf")
 
 
 def _cell(
-    axes: Axes, quantity: Quantity, task: StudyResults, methods: Sequence[str], bootstrap_seed: int
+    axes: Axes, quantity: Quantity, task: TaskResults, methods: Sequence[str], bootstrap_seed: int
 ) -> None:
     """One quantity on one task, a line a method."""
     for results in _rewarded(task):
@@ -114,13 +113,13 @@ def _same_height(row: Sequence[Axes], quantity: Quantity) -> None:
         axes.yaxis.set_major_locator(MaxNLocator(4, steps=[1, 2, 2.5, 5, 10]))
 
 
-def _last_step(task: StudyResults) -> int:
+def _last_step(task: TaskResults) -> int:
     return max((int(results.steps[-1]) for results in _rewarded(task)), default=1)
 
 
-def _subtitle(comparison: Comparison, methods: Sequence[str], shown: Sequence[Quantity]) -> str:
+def _subtitle(study: StudyResults, methods: Sequence[str], shown: Sequence[Quantity]) -> str:
     counts = [
-        len(r.finished) for t in comparison.tasks for r in _rewarded(t) if r.method in methods and r.finished
+        len(r.finished) for t in study.tasks for r in _rewarded(t) if r.method in methods and r.finished
     ]
     kind = "95% stratified bootstrap" if min(counts) >= RANGE_BELOW_SEEDS else "range"
     if min(counts) < RANGE_BELOW_SEEDS <= max(counts):
@@ -137,44 +136,44 @@ def _subtitle(comparison: Comparison, methods: Sequence[str], shown: Sequence[Qu
     return said
 
 
-def _learned(comparison: Comparison, columns: Sequence[str]) -> list[str]:
+def _learned(study: StudyResults, columns: Sequence[str]) -> list[str]:
     """The methods of which some run recorded one of `columns`, in order."""
     found = {
         results.method
-        for task in comparison.tasks
+        for task in study.tasks
         for results in _rewarded(task)
         if any(measured(results, column) for column in columns)
     }
-    return [method for method in comparison.methods if method in found]
+    return [method for method in study.methods if method in found]
 
 
-def reward_panels(comparison: Comparison, bootstrap_seed: int = 0) -> Figure | None:
+def reward_panels(study: StudyResults, bootstrap_seed: int = 0) -> Figure | None:
     """Accuracy, correlations and EPIC distance of every learned reward; None if no run recorded any.
 
     Rows that no run has, as of older studies, are left out, and named.
     """
-    shown = [quantity for quantity in QUANTITIES if _learned(comparison, quantity.columns)]
+    shown = [quantity for quantity in QUANTITIES if _learned(study, quantity.columns)]
     if not shown:
         return None
-    methods = _learned(comparison, [column for quantity in shown for column in quantity.columns])
+    methods = _learned(study, [column for quantity in shown for column in quantity.columns])
     with fixed_style():
         nothing = reference_handle("A reward that knows nothing", ":")
         words = Words(
             title="What the learned rewards know",
-            subtitle=_subtitle(comparison, methods, shown),
-            footer=footer(comparison, methods, [_last_step(task) for task in comparison.tasks]),
-            legend=[*legend_handles(comparison, methods, {}), nothing],
+            subtitle=_subtitle(study, methods, shown),
+            footer=footer(study, methods, [_last_step(task) for task in study.tasks]),
+            legend=[*legend_handles(study, methods, {}), nothing],
         )
-        figure, grid = lay_out(len(shown), len(comparison.tasks), HEIGHT, words)
+        figure, grid = lay_out(len(shown), len(study.tasks), HEIGHT, words)
         for row, quantity in zip(grid, shown, strict=True):
-            for axes, task in zip(row, comparison.tasks, strict=True):
-                _cell(axes, quantity, task, comparison.methods, bootstrap_seed)
+            for axes, task in zip(row, study.tasks, strict=True):
+                _cell(axes, quantity, task, study.methods, bootstrap_seed)
                 x_axis(axes, _last_step(task))
                 axes.tick_params(labelbottom=row is grid[-1], labelsize=8.5)
             _same_height(row, quantity)
             row[0].set_ylabel(quantity.title, fontsize=8.5)
         figure.align_ylabels([row[0] for row in grid])
-        for axes, task in zip(grid[0], comparison.tasks, strict=True):
+        for axes, task in zip(grid[0], study.tasks, strict=True):
             panel_title(axes, task.task)
         for axes in grid[-1]:
             axes.set_xlabel("SAC steps")

@@ -19,10 +19,9 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from scipy.optimize import isotonic_regression
 
-from aihf_control.methods.table import METHODS, OTHER_COLOURS, axis_of, method_label
-from aihf_control.report.results import MethodResults, StudyResults
+from aihf_control.methods.table import METHODS, OTHER_COLOURS, axis_of
+from aihf_control.report.results import MethodResults
 from aihf_control.statistics import RANGE_BELOW_SEEDS, RESAMPLES, seed_interval
-from aihf_control.words import seed_list
 
 REFERENCE_COLOUR = "#6E6E6E"
 QUIET, FAINT = "#5A5A5A", "#7A7A7A"
@@ -167,20 +166,6 @@ def what_is_drawn(drawn: Sequence[MethodResults]) -> str:
         "Line: interquartile mean over seeds. Band: 95% stratified-bootstrap interval; "
         f"under {RANGE_BELOW_SEEDS} seeds every seed, thin, and their range."
     )
-
-
-def footer(study: StudyResults, drawn: Sequence[MethodResults]) -> list[str]:
-    """The commands, and in a second line study, seeds, feedback and band, from which all was made."""
-    groups: dict[str, list[str]] = {}
-    for results in drawn:
-        groups.setdefault(seed_list(results.seeds), []).append(method_label(results.method))
-    if len(groups) == 1:
-        seeds = next(iter(groups))
-    else:
-        seeds = "; ".join(f"{', '.join(names)} {numbers}" for numbers, names in groups.items())
-    sha = study.feedback.sha256[:12]
-    facts = f"study {study.study}  ·  seeds {seeds}  ·  feedback {sha}  ·  {bands(drawn)}"
-    return ["; ".join(study.commands), facts]
 
 
 def render(figure: Figure, kind: str) -> bytes:

@@ -1,182 +1,102 @@
-"""The numbers of a study, one row a method: for people (Markdown, text) and as CSV.
-
-Every number is computed from rows of `progress.csv`, except wall time, which is in `status.json`.
-"""
+"""The tables of a study: Markdown for people, CSV at full precision, and LaTeX for a paper."""
 
 from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import astuple, dataclass, fields
 
-import numpy as np
-
-from aihf_control.arrays import Floats
+from aihf_control.envs.tasks import task_title
 from aihf_control.methods.table import method_label
-from aihf_control.report.results import MethodResults, StudyResults
-from aihf_control.runs.records import Run
-from aihf_control.statistics import (
-    CONFIDENCE,
-    RANGE_BELOW_SEEDS,
-    RESAMPLES,
-    Interval,
-    area_under_curve,
-    seed_interval,
-)
-from aihf_control.words import seed_list
+from aihf_control.report.findings import findings
+from aihf_control.report.results import StudyResults, TaskResults
+from aihf_control.report.scores import OURS, Cost, Line, Score, overall_lines, task_lines
+from aihf_control.statistics import CONFIDENCE, RANGE_BELOW_SEEDS, RESAMPLES
+from aihf_control.words import NOTHING, duration, markdown_table, number, seed_list, text_table
 
-NOTHING = "–"
+ALL = "All tasks"
+FEW = "*"
+"""Marks a bootstrap interval of few seeds."""
+COSTS = ("Steps", "Environment steps", "Wall time a seed")
+TASK_HEADER = (
+    "Method", "Seeds", "Final return", "Area under curve", "Normalised score", "P(AIHF > method)",
+    "Reward accuracy", *COSTS,
+)  # fmt: skip
+ALL_HEADER = ("Method", "Tasks", "Runs", "Normalised score", "Normalised area", "P(AIHF > method)", *COSTS)
 
-
-@dataclass(frozen=True)
-class Score:
-    """IQM over seeds with bounds, and `per_seed` values in the order of the method's seeds."""
-
-    estimate: float
-    low: float
-    high: float
-    interval: str
-    """`bootstrap` (95%, from 5 seeds on), `range` (minimum and maximum) or `one seed`."""
-    per_seed: tuple[float, ...]
-
-    def __str__(self) -> str:
-        if self.interval == "one seed":
-            return f"{number(self.estimate)} (one seed)"
-        word = "range " if self.interval == "range" else ""
-        return f"{number(self.estimate)} [{word}{number(self.low)} to {number(self.high)}]"
+Form = Callable[[float], str]
 
 
 @dataclass(frozen=True)
-class Batch:
-    """Seeds that ran together, and the wall time of that batch."""
+class Tables:
+    """The lines of every task, those over all tasks, and what they say."""
 
-    seeds: tuple[int, ...]
-    seconds: float
-
-
-@dataclass(frozen=True)
-class Row:
-    """One method. What it does not have is None: BC has no area, IPL and BC no reward network."""
-
-    results: MethodResults
-    final: Score | None
-    area: Score | None
-    normalised: float | None
-    reward_accuracy: float | None
-    steps: int | None
-    environment_steps: float | None
-    batches: tuple[Batch, ...]
+    study: StudyResults
+    tasks: tuple[tuple[Line, ...], ...]
+    overall: tuple[Line, ...]
+    findings: tuple[str, ...]
 
 
-def number(value: float) -> str:
-    """A return for people: whole from 100 on, else with one decimal."""
-    return f"{value:,.0f}" if abs(value) >= 100 else f"{value:,.1f}"
+def tabulate(study: StudyResults, bootstrap_seed: int = 0) -> Tables:
+    """Compute all numbers, once."""
+    tasks = tuple(task_lines(study, task, bootstrap_seed) for task in study.tasks)
+    overall = overall_lines(study, bootstrap_seed)
+    return Tables(study, tasks, overall, tuple(findings(study, tasks, overall)))
 
 
-def duration(seconds: float) -> str:
-    """`412` → 6 min 52 s."""
-    minutes, rest = divmod(round(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    if hours:
-        return f"{hours} h {minutes} min"
-    return f"{minutes} min {rest} s" if minutes else f"{rest} s"
+def share(value: float) -> str:
+    """A normalised score or a probability for people."""
+    return f"{round(value, 2) + 0.0:.2f}"  # never -0.00
 
 
-def score_of(values: Floats, bootstrap_seed: int) -> Score:
-    """The score of one value a seed (seeds,), from its own generator of `bootstrap_seed`."""
-    interval: Interval = seed_interval(values, np.random.default_rng(bootstrap_seed))
-    kind = "bootstrap" if len(values) >= RANGE_BELOW_SEEDS else "range" if len(values) > 1 else "one seed"
-    bounds = (float(interval.estimate), float(interval.low), float(interval.high))
-    return Score(*bounds, kind, tuple(float(value) for value in values))
+def bracketed(score: Score | None, form: Form) -> str:
+    """`1,820 [1,520 to 2,120]`; a range says so, few seeds are marked."""
+    if score is None:
+        return NOTHING
+    if score.interval == "one seed":
+        return f"{form(score.estimate)} (one seed)"
+    word = "range " if score.interval == "range" else ""
+    mark = FEW if score.interval == "few seeds" else ""
+    return f"{form(score.estimate)} [{word}{form(score.low)} to {form(score.high)}]{mark}"
 
 
-def _last_mean(runs: Sequence[Run], column: str) -> float | None:
-    """Mean over `runs` of the last value each has in `column`; None if none has any."""
-    values = [run.progress[column].dropna() for run in runs if column in run.progress]
-    last = [float(value.iloc[-1]) for value in values if len(value)]
-    return float(np.mean(last)) if last else None
+def _seeds(line: Line) -> str:
+    finished = sum(len(results.finished) for results in line.results)
+    failed = sum(len(results.failed) for results in line.results)
+    missing = sum(len(results.missing) for results in line.results)
+    words = [f"{failed} failed"] * bool(failed) + [f"{missing} missing"] * bool(missing)
+    return f"{finished + failed}" + (f" ({', '.join(words)})" if words else "")
 
 
-def _batches(runs: Sequence[Run]) -> tuple[Batch, ...]:
-    seconds: dict[tuple[int, ...], float] = {}
-    for run in runs:
-        batch = run.config.batch
-        seconds[batch] = max(seconds.get(batch, 0.0), run.status.wall_seconds)
-    return tuple(Batch(seeds, wall) for seeds, wall in seconds.items())
+def task_cells(line: Line) -> list[str]:
+    """A row of one task, under `TASK_HEADER`."""
+    scores = ((line.final, number), (line.area, number), (line.normalised, share), (line.improvement, share))
+    cells = [method_label(line.method), _seeds(line), *(bracketed(score, form) for score, form in scores)]
+    accuracy = line.cost and line.cost.reward_accuracy
+    return [*cells, NOTHING if accuracy is None else f"{accuracy:.3f}", *_cost_cells(line)]
 
 
-def summarise(study: StudyResults, bootstrap_seed: int = 0) -> tuple[Row, ...]:
-    """One row a method, in the study's order. Scores are over finished and failed seeds; reward accuracy
-    and environment steps over finished ones, or over the failed if none finished.
-    """
-    return tuple(_row(results, study, bootstrap_seed) for results in study.methods)
+def _cost_cells(line: Line) -> list[str]:
+    """Under `COSTS`."""
+    if line.cost is None:
+        return [NOTHING] * len(COSTS)
+    environment = line.cost.environment_steps
+    shown = NOTHING if environment is None else f"{environment:,.0f}"
+    return [f"{line.cost.steps:,}", shown, duration(line.cost.wall_seconds)]
 
 
-def _row(results: MethodResults, study: StudyResults, bootstrap_seed: int) -> Row:
-    if not results.runs:
-        return Row(results, None, None, None, None, None, None, ())
-    final = score_of(results.final, bootstrap_seed)
-    area = None
-    if len(results.steps) > 1:
-        area = score_of(area_under_curve(results.steps, results.returns), bootstrap_seed)
-    normalised = None
-    if study.references is not None and study.references.expert != study.references.random:
-        span = study.references.expert - study.references.random
-        normalised = (final.estimate - study.references.random) / span
-    measured = results.finished or results.runs
-    return Row(
-        results=results,
-        final=final,
-        area=area,
-        normalised=normalised,
-        reward_accuracy=_last_mean(measured, "reward_accuracy"),
-        steps=int(results.steps[-1]),
-        environment_steps=_last_mean(measured, "environment_steps"),
-        batches=_batches(results.runs),
-    )
+def overall_cells(line: Line) -> list[str]:
+    """A row over all tasks, under `ALL_HEADER`."""
+    scores = (line.normalised, line.normalised_area, line.improvement)
+    cells = [method_label(line.method), str(len(line.tasks)), _seeds(line)]
+    return [*cells, *(bracketed(score, share) for score in scores), *_cost_cells(line)]
 
 
-HEADER = (
-    "Method",
-    "Seeds finished / failed",
-    "Final return, IQM",
-    "Area under curve, IQM",
-    "Normalised score",
-    "Reward accuracy",
-    "Steps",
-    "Environment steps",
-    "Wall time (batch)",
-)
-
-
-def _or_nothing(value: float | None, pattern: str) -> str:
-    return NOTHING if value is None else format(value, pattern)
-
-
-def _cells(row: Row) -> list[str]:
-    results = row.results
-    seeds = f"{len(results.finished)} / {len(results.failed)}"
-    if results.missing:
-        seeds += f" ({len(results.missing)} missing)"
-    times = [f"{duration(batch.seconds)} (seeds {seed_list(batch.seeds)})" for batch in row.batches]
-    return [
-        method_label(results.method),
-        seeds,
-        NOTHING if row.final is None else str(row.final),
-        NOTHING if row.area is None else str(row.area),
-        _or_nothing(row.normalised, ".3f"),
-        _or_nothing(row.reward_accuracy, ".3f"),
-        _or_nothing(row.steps, ",d"),
-        _or_nothing(row.environment_steps, ",.0f"),
-        " + ".join(times) or NOTHING,
-    ]
-
-
-def notes(study: StudyResults) -> list[str]:
-    """One sentence a seed that failed or moved, and a method whose seeds are missing or that has no run."""
+def notes(task: TaskResults) -> list[str]:
+    """One sentence a seed that failed or moved, and a method whose seeds are missing."""
     lines = []
-    for results in study.methods:
+    for results in task.methods:
         name = method_label(results.method)
         for run in results.failed:
             reason = run.status.reason or "no reason recorded"
@@ -194,69 +114,114 @@ def notes(study: StudyResults) -> list[str]:
             lines.append(
                 f"{name}: seeds {seed_list(results.missing)} are running or missing, and not counted."
             )
-        elif not results.runs:
-            lines.append(f"{name}: no run found.")
+    return lines
+
+
+def gaps(study: StudyResults) -> list[str]:
+    """What failed, what is missing, and what therefore is not compared: a sentence each."""
+    lines = [f"{task_title(task)}: no run has ended." for task in study.missing_tasks]
+    for task in study.tasks:
+        absent = [results.method for results in task.methods if not results.runs and not results.missing]
+        if absent:
+            lines.append(f"{task_title(task.task)}: no run of {', '.join(map(method_label, absent))}.")
+        lines += [f"{task_title(task.task)}, {note}" for note in notes(task)]
+        if task.references is None:
+            lines.append(f"{task_title(task.task)}: no references recorded, so no normalised score.")
+    for method in study.methods:
+        counts = {len(results.runs) for _, results in study.of(method)}
+        if len(counts) > 1:
+            lines.append(f"{method_label(method)} has more seeds on some tasks, which weigh more over all.")
     return lines
 
 
 def preamble(study: StudyResults) -> str:
-    """What the numbers are conditional on, and what the words in the table mean."""
-    feedback = study.feedback
-    references = "not recorded for this task, so no normalised score"
-    if study.references is not None:
-        random, expert = study.references.random, study.references.expert
-        references = f"random policy {number(random)}, expert tier {number(expert)}"
-    shots = f"{feedback.demonstrations:,} demonstration transitions with mean return"
-    pairs = f"{feedback.pairs:,} labelled pairs of {feedback.segment_length}-step segments"
-    commands = "; ".join(f"`{command}`" for command in study.commands)
+    """What the columns mean."""
+    ours = "" if OURS in study.methods and study.of(OURS) else " There is no run of AIHF."
     return (
-        f"Returns are in the standard environment, {study.evaluation_episodes} evaluation episodes a seed. "
-        "Intervals are over learner seeds, "
-        f"conditional on one feedback data set (sha256 `{feedback.sha256[:12]}`: {shots} "
-        f"{number(feedback.demonstrations_return)}, {pairs}). With {RANGE_BELOW_SEEDS} seeds or more the "
-        f"brackets hold the {CONFIDENCE:.0%} stratified-bootstrap interval ({RESAMPLES:,} resamples); under "
-        f"{RANGE_BELOW_SEEDS} they hold the seeds' minimum and maximum, and say *range*. The area under the "
-        "curve is its mean height over the method's own steps (SAC steps; gradient updates for IPL). "
-        f"Normalised score is (final − random) / (expert − random). References: {references}. Reward "
-        "accuracy is on held-out pairs; it and environment steps are means over finished seeds. Wall time is "
-        f"a whole batch's. Made by {commands}."
+        f"Interquartile means over seeds with, in brackets, {CONFIDENCE:.0%} stratified-bootstrap intervals "
+        f"({RESAMPLES:,} resamples). Under {RANGE_BELOW_SEEDS} seeds a return's brackets hold minimum and "
+        "maximum, and say *range*; what pools tasks or compares methods keeps its bootstrap interval, then "
+        "too narrow and marked \\*. The final return is that of the last evaluation in the standard "
+        "environment; the area under the curve is its mean height over the method's own steps (SAC steps; "
+        "gradient updates for IPL). Normalised score: (return − random) / (expert − random), the expert "
+        "being the demonstrations' policy. P(AIHF > method): the chance that a run of AIHF ends above a run "
+        "of the method, ties counting half, averaged over the tasks where both have runs. A failed seed "
+        f"scores as a random policy from its failure on, and is counted.{ours} Reward accuracy is on "
+        "held-out pairs; it and environment steps are means over finished seeds. The wall time of a seed is "
+        "its share of its batch's. `PROVENANCE.md` says how the runs were made."
     )
 
 
-def markdown(study: StudyResults, rows: Sequence[Row]) -> str:
+def bullets(lines: Sequence[str]) -> str:
+    """A Markdown list."""
+    return "\n".join(f"- {line}" for line in lines)
+
+
+def markdown(tables: Tables) -> str:
     """`table.md`."""
-    lines = [HEADER, tuple("---" for _ in HEADER), *(_cells(row) for row in rows)]
-    table = "\n".join("| " + " | ".join(cell.replace("|", "\\|") for cell in line) + " |" for line in lines)
-    title = f"# {study.study}: {study.task}"
-    remarks = "\n".join(f"- {note}" for note in notes(study))
-    return "\n\n".join(part for part in (title, preamble(study), table, remarks) if part) + "\n"
+    study = tables.study
+    parts = [f"# {study.name}", preamble(study)]
+    if tables.findings:
+        parts += ["## What the numbers say", bullets(tables.findings)]
+    for task, lines in zip(study.tasks, tables.tasks, strict=True):
+        steps = max(int(results.steps[-1]) for results in task.methods if results.runs)
+        parts += [
+            f"## {task_title(task.task)}",
+            f"{steps:,} steps; {task.evaluation_episodes} evaluation episodes a seed; demonstrations' mean "
+            f"return {number(task.feedback.demonstrations_return)}.",
+            markdown_table(TASK_HEADER, [task_cells(line) for line in lines]),
+        ]
+    if len(study.tasks) > 1:
+        parts += [f"## {ALL}", markdown_table(ALL_HEADER, [overall_cells(line) for line in tables.overall])]
+    missing = gaps(study)
+    if missing:
+        parts += ["## Failed and missing", bullets(missing)]
+    return "\n\n".join(parts) + "\n"
 
 
-def text(rows: Sequence[Row]) -> str:
-    """The same table for a terminal, columns aligned."""
-    lines = [list(HEADER), *(_cells(row) for row in rows)]
-    widths = [max(len(line[column]) for line in lines) for column in range(len(HEADER))]
-    lines.insert(1, ["-" * width for width in widths])
-    padded = ([cell.ljust(width) for cell, width in zip(line, widths, strict=True)] for line in lines)
-    return "\n".join("  ".join(line).rstrip() for line in padded)
+def text(tables: Tables) -> str:
+    """The tables and sentences for a terminal."""
+    parts = []
+    headed: list[tuple[str, tuple[str, ...], list[list[str]]]] = [
+        (task_title(task.task), TASK_HEADER, [task_cells(line) for line in lines])
+        for task, lines in zip(tables.study.tasks, tables.tasks, strict=True)
+    ]
+    if len(headed) > 1:
+        headed.append((ALL, ALL_HEADER, [overall_cells(line) for line in tables.overall]))
+    parts += [f"{title}\n{text_table(header, rows)}" for title, header, rows in headed]
+    parts.append("\n".join([*tables.findings, *gaps(tables.study)]))
+    return "\n\n".join(parts)
 
 
-def csv_text(rows: Sequence[Row]) -> str:
-    """`table.csv`: full precision, one row a method; empty where a method has no such number."""
+SCORES = ("final_return", "area_under_curve", "normalised_score", "normalised_area", "aihf_improvement")
+
+
+def csv_text(tables: Tables) -> str:
+    """`table.csv`: full precision, a row a task and method, then those of the task `all`."""
     buffer = io.StringIO()
     writer = csv.writer(buffer, lineterminator="\n")
-    scores = ("final_return", "area_under_curve")
     writer.writerow(
-        ["method", "seeds_finished", "seeds_failed", "seeds_missing", "interval"]
-        + [f"{score}_{part}" for score in scores for part in ("iqm", "low", "high")]
-        + ["normalised_score", "reward_accuracy", "steps", "environment_steps", "wall_seconds"]
+        ["task", "method", "tasks", "seeds", "seeds_finished", "seeds_failed", "seeds_missing"]
+        + [f"{score}_{part}" for score in SCORES for part in ("estimate", "low", "high", "interval")]
+        + [field.name for field in fields(Cost)]
     )
-    for row in rows:
-        results = row.results
-        bounds = [(s.estimate, s.low, s.high) if s else (None,) * 3 for s in (row.final, row.area)]
-        seeds = (results.finished, results.failed, results.missing)
-        kind = row.final.interval if row.final else None
-        wall = sum(batch.seconds for batch in row.batches) if row.batches else None
-        counts = (row.normalised, row.reward_accuracy, row.steps, row.environment_steps, wall)
-        writer.writerow([results.method, *map(len, seeds), kind, *bounds[0], *bounds[1], *counts])
+    named = [(task.task, lines) for task, lines in zip(tables.study.tasks, tables.tasks, strict=True)] + [
+        ("all", tables.overall)
+    ]
+    for name, lines in named:
+        for line in lines:
+            counts = [
+                sum(len(part) for part in parts)
+                for parts in (
+                    [results.finished for results in line.results],
+                    [results.failed for results in line.results],
+                    [results.missing for results in line.results],
+                )
+            ]
+            seeds = seed_list(line.results[0].seeds) if name != "all" else None
+            cells: list[object] = []
+            for score in (line.final, line.area, line.normalised, line.normalised_area, line.improvement):
+                cells += [score.estimate, score.low, score.high, score.interval] if score else [None] * 4
+            cost = astuple(line.cost) if line.cost else [None] * len(fields(Cost))
+            writer.writerow([name, line.method, len(line.tasks), seeds, *counts, *cells, *cost])
     return buffer.getvalue()

@@ -4,17 +4,17 @@ from __future__ import annotations
 
 from aihf_control.envs.tasks import TASKS, task_title
 from aihf_control.methods.table import axis_of, method_label
-from aihf_control.report.comparison import Comparison
-from aihf_control.report.comparison_tables import bracketed, table
 from aihf_control.report.provenance import UNKNOWN, origin
-from aihf_control.report.results import MethodResults, StudyResults
-from aihf_control.report.tables import NOTHING, number, score_of
+from aihf_control.report.results import MethodResults, StudyResults, TaskResults
+from aihf_control.report.scores import score_of
+from aihf_control.report.tables import bracketed
+from aihf_control.words import NOTHING, markdown_table, number
 
 OTHER_HORIZON = ("-fixed-horizon", "-standard-horizon")
 """A study of this name, with the main one's before it, holds the same methods under the other rule."""
 
 
-def _horizon(task: StudyResults) -> str:
+def _horizon(task: TaskResults) -> str:
     rules = {origin(run).settings.get("fixed_horizon") for results in task.methods for run in results.runs}
     names = ["fixed horizon"] * (True in rules) + ["standard horizon"] * (False in rules)
     return " and ".join(names) or f"horizon {UNKNOWN}"
@@ -27,11 +27,11 @@ def _final(results: MethodResults | None) -> str:
     return bracketed(score_of(results.final, 0), number) + count
 
 
-def _last_step(task: StudyResults) -> int:
+def _last_step(task: TaskResults) -> int:
     return max(int(results.steps[-1]) for results in task.methods if results.runs)
 
 
-def _task_parts(main: StudyResults, other: StudyResults) -> list[str]:
+def _task_parts(main: TaskResults, other: TaskResults, names: tuple[str, str]) -> list[str]:
     theirs = {results.method: results for results in other.methods if results.runs}
     rows = []
     for results in main.methods:
@@ -40,15 +40,18 @@ def _task_parts(main: StudyResults, other: StudyResults) -> list[str]:
             same = axis_of(method) != "steps" and method not in theirs  # offline: no environment
             cell = "the same: it trains on data alone" if same else _final(theirs.get(method))
             rows.append([method_label(method), _final(results), cell])
-    steps = list(dict.fromkeys(f"{_last_step(study):,}" for study in (main, other)))
-    header = ["Method", *(f"{study.study} ({_horizon(study)})" for study in (main, other))]
-    return [f"{' against '.join(steps)} steps.", table(header, rows)]
+    steps = list(dict.fromkeys(f"{_last_step(task):,}" for task in (main, other)))
+    header = [
+        "Method",
+        *(f"{name} ({_horizon(task)})" for name, task in zip(names, (main, other), strict=True)),
+    ]
+    return [f"{' against '.join(steps)} steps.", markdown_table(header, rows)]
 
 
-def appendix(main: Comparison, other: Comparison) -> str:
+def appendix(main: StudyResults, other: StudyResults) -> str:
     """`appendix.md`: final returns under both horizon rules, on the main study's tasks and methods."""
     parts = [
-        f"# {main.study}: the other horizon rule",
+        f"# {main.name}: the other horizon rule",
         "Interquartile means over seeds of the final return, always evaluated in the standard environment; "
         "brackets as in `table.md`. With the fixed horizon a robot that falls plays on to the time limit "
         "while a learned reward trains; with the standard one its episode ends.",
@@ -57,9 +60,9 @@ def appendix(main: Comparison, other: Comparison) -> str:
     for task in main.tasks:
         parts.append(f"## {task_title(task.task)}")
         if task.task in others:
-            parts += _task_parts(task, others[task.task])
+            parts += _task_parts(task, others[task.task], (main.name, other.name))
         else:
             same = task.task in TASKS and not TASKS[task.task].can_fall
             why = "its robot cannot fall, so both rules are one" if same else "no run here"
-            parts.append(f"{other.study}: {why}.")
+            parts.append(f"{other.name}: {why}.")
     return "\n\n".join(parts) + "\n"

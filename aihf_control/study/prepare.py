@@ -45,10 +45,6 @@ class Folders:
         """Run directories of all studies."""
         return self.root / "results" / "runs"
 
-    def report(self, study: str, task: Task) -> Path:
-        """A study's figure and table for one task."""
-        return self.root / "results" / study / task.name
-
     def policies(self, task: Task) -> Path:
         """A task's committed policies."""
         return self.root / "data" / "policies" / task.name

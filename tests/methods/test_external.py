@@ -12,7 +12,7 @@ import toy
 from toy_study import study
 
 from aihf_control.cli import values
-from aihf_control.cli.values import parse_methods, parse_recorded, parse_tasks
+from aihf_control.cli.values import parse_methods, parse_tasks
 from aihf_control.errors import InvalidChoice, InvalidData
 from aihf_control.methods import external as plugins
 from aihf_control.methods.external import register
@@ -45,9 +45,6 @@ def test_names(tmp_path: Path) -> None:
         ChosenMethod("gail_plus", file, "GAILPlus"),
     )
     assert parse_methods(f"gentle={file}:MyMethod") == (ChosenMethod("gentle", file, "MyMethod"),)
-    assert parse_recorded(f"rlhf,gone=gone.py:MyMethod,mine={file}:A", ["gone", "mine"]) == (
-        "rlhf", "gone", "mine",
-    )  # fmt: skip
     assert parse_tasks("all") == ("hopper", "halfcheetah", "walker2d")
 
 

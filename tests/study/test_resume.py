@@ -20,8 +20,8 @@ import toy_bench
 from toy_bench import ROUND_STEPS, SECONDS, SEEDS, aihf, ended, leftovers, numbers, small_study, start, train
 
 from aihf_control.errors import InvalidData
-from aihf_control.report.results import read_study
-from aihf_control.report.tables import csv_text, notes, summarise
+from aihf_control.report.results import read_results
+from aihf_control.report.tables import csv_text, notes, tabulate
 from aihf_control.runs.locks import Locked
 from aihf_control.study import machine
 from aihf_control.study.checkpoints import Checkpoint
@@ -32,9 +32,9 @@ from aihf_control.study.training import BatchRun
 METHOD = Path("results/runs/bench/hopper/aihf")
 
 
-def table(root: Path, *methods: str) -> list[dict[str, str]]:
+def table(root: Path) -> list[dict[str, str]]:
     """The table without the column that says how long it took."""
-    rows = csv_text(summarise(read_study(root / METHOD.parent, "bench", "hopper", methods)))
+    rows = csv_text(tabulate(read_results(root / METHOD.parents[1])))
     return [
         {name: value for name, value in row.items() if "seconds" not in name}
         for row in csv.DictReader(rows.splitlines())
@@ -98,7 +98,7 @@ def test_kills_at_random_moments_change_nothing(tmp_path: Path, kills: int) -> N
 
     assert ended(start(lambda: train(root, study), log)) == 0
     assert numbers(root) == numbers(tmp_path / "whole")
-    assert table(root, "aihf") == table(tmp_path / "whole", "aihf") != []
+    assert table(root) == table(tmp_path / "whole") != []
     for seed in SEEDS:
         assert steps(root / METHOD / f"seed_{seed}") == [n * ROUND_STEPS for n in range(rounds_in_all + 1)]
     assert leftovers(root) == []
@@ -130,7 +130,7 @@ def test_the_same_command_after_each_of_twenty_kills(tmp_path: Path) -> None:
         process.wait()
     assert command(root).wait() == 0
     assert numbers(root) == numbers(tmp_path / "whole")
-    assert table(root, *methods) == table(tmp_path / "whole", *methods)
+    assert table(root) == table(tmp_path / "whole")
     assert leftovers(root) == []
 
 
@@ -335,8 +335,7 @@ def test_another_device_goes_on_only_when_asked_and_the_run_is_marked(
     for seed in SEEDS:
         config = json.loads((tmp_path / METHOD / f"seed_{seed}/config.json").read_text())
         assert config["moved"] == [move] and config["device"] == "another"
-    runs = tmp_path / "results/runs/bench/hopper"
-    told = notes(read_study(runs, "bench", "hopper", ["aihf"]))
+    told = notes(read_results(tmp_path / "results/runs/bench").tasks[0])
     assert f"AIHF seed 1 moved after step 4 from {move['before']} to {move['after']}" in told[1]
     assert numbers(tmp_path) == numbers(whole)  # since here only its name was another
 

@@ -16,8 +16,8 @@ from safetensors.torch import load_file
 from toy_study import study
 
 from aihf_control.errors import InvalidData
-from aihf_control.report.results import read_study
-from aihf_control.report.tables import markdown, notes, summarise
+from aihf_control.report.results import read_results
+from aihf_control.report.tables import notes, tabulate, text
 from aihf_control.study.prepare import Folders
 from aihf_control.study.study import run_study
 from aihf_control.study.training import BatchRun
@@ -175,10 +175,9 @@ def test_a_failed_seed_stays_in_the_records_and_harms_no_other(
     assert (status["state"], status["failed_at_step"]) == ("failed", 300)
     assert reason in status["reason"]
     assert pd.read_csv(folder / "progress.csv")["step"].tolist() == [0, 100, 200]
-    results = read_study(tmp_path / "results/runs/test/toy", "test", "toy", [method])
-    assert f"seed 1 failed at step 300: {status['reason']}" in notes(results)[0]
-    row = markdown(results, summarise(results)).splitlines()[6].split(" | ")
-    assert row[1] == "2 / 1"
+    results = read_results(tmp_path / "results/runs/test")
+    assert f"seed 1 failed at step 300: {status['reason']}" in notes(results.tasks[0])[0]
+    assert "3 (1 failed)" in text(tabulate(results))
 
 
 def test_the_kept_reward_is_the_seeds_own(whole: Path) -> None:

@@ -1,4 +1,4 @@
-"""The comparison over tasks, on synthetic runs whose numbers can be checked by hand."""
+"""A study's report, on synthetic runs whose numbers can be checked by hand."""
 
 import csv
 import json
@@ -20,17 +20,18 @@ from matplotlib.lines import Line2D
 from matplotlib.text import Text
 
 from aihf_control.methods.table import METHODS
-from aihf_control.report.comparison import read_comparison
-from aihf_control.report.comparison_tables import csv_text, markdown, tabulate, text
 from aihf_control.report.figure5 import figure5
 from aihf_control.report.findings import yardstick
 from aihf_control.report.latex import escape, latex
 from aihf_control.report.profiles import profiles
 from aihf_control.report.provenance import provenance
-from aihf_control.report.results import NoResults
+from aihf_control.report.results import NoResults, read_results
 from aihf_control.report.reward_quality import reward_panels
-from aihf_control.report.write_comparison import write_comparison
+from aihf_control.report.style import compact, spread
+from aihf_control.report.tables import csv_text, markdown, tabulate, text
+from aihf_control.report.write import write_report
 from aihf_control.runs.records import InvalidResults
+from aihf_control.words import seed_list
 from benchmarks.figure5 import main
 
 ROOT = Path(__file__).parents[2]
@@ -50,6 +51,7 @@ def write_run(
     expert: float = 1000.0,
     learned: Sequence[str] = (),
     failed_at: int | None = None,
+    seconds: float = 60.0,
     state: str = "finished",
     below: str = "runs",
     fixed: bool = False,
@@ -79,7 +81,7 @@ def write_run(
         "settings": {"evaluation_episodes": 10, "fixed_horizon": fixed},
     }
     (folder / "config.json").write_text(json.dumps(record | config))
-    status = {"state": "failed" if failed_at is not None else state, "step": 20, "wall_seconds": 60.0}
+    status = {"state": "failed" if failed_at is not None else state, "step": 20, "wall_seconds": seconds}
     status |= {"failed_at_step": failed_at, "reason": "NaN" if failed_at is not None else None}
     (folder / "status.json").write_text(json.dumps(status))
     return folder
@@ -113,7 +115,7 @@ def words(figure: Figure) -> list[str]:
 
 
 def test_numbers_by_hand(tmp_path: Path) -> None:
-    table = rows(csv_text(tabulate(read_comparison(two_tasks(tmp_path), "mine"))))
+    table = rows(csv_text(tabulate(read_results(two_tasks(tmp_path)))))
     aihf = table["hopper", "aihf"]
     assert float(aihf["final_return_estimate"]) == 820.0  # of 800 … 840, the middle three
     assert float(aihf["normalised_score_estimate"]) == pytest.approx(0.82)
@@ -131,10 +133,63 @@ def test_numbers_by_hand(tmp_path: Path) -> None:
     assert float(table["all", "rlhf"]["aihf_improvement_estimate"]) == 1.0
     assert table["hopper", "constant_plus"]["seeds_finished"] == "5"
     assert table["walker2d", "ipl"]["seeds_finished"] == "0"
+    assert (aihf["steps"], aihf["environment_steps"]) == ("20", "20.0")
+    assert (table["hopper", "oracle"]["steps"], table["hopper", "ipl"]["steps"]) == ("30", "10")
+
+
+def test_what_a_seed_took(tmp_path: Path) -> None:
+    """Its share of its batch's wall time, and what its reward knew at the end."""
+    study = tmp_path / "s"
+    for seed in range(2):
+        write_run(study, "hopper", "aihf", seed, [0, 1, 2], learned=PREFERRED, batch=[0, 1], seconds=100.0)
+    write_run(study, "hopper", "aihf", 2, [0, 1, 2], learned=PREFERRED, batch=[2], seconds=80.0)
+    tables = tabulate(read_results(study))
+    row = rows(csv_text(tables))["hopper", "aihf"]
+    assert float(row["wall_seconds"]) == 60.0 and float(row["reward_accuracy"]) == pytest.approx(0.7)
+    assert "| 0.700 | 20 | 20 | 1 min |" in markdown(tables)
+    printed = text(tables).splitlines()  # aligned: columns start at one place
+    assert len({line.index(word) for line, word in zip(printed[1:4:2], ("Seeds", "3  "), strict=True)}) == 1
+
+
+def test_a_failed_seed_scores_as_random_and_stays(tmp_path: Path) -> None:
+    write_run(tmp_path / "s", "hopper", "aihf", 0, [0, 100, 1000], random=20.0)
+    write_run(tmp_path / "s", "hopper", "aihf", 1, [0, 4000], failed_at=10, random=20.0)
+    row = rows(csv_text(tabulate(read_results(tmp_path / "s"))))["hopper", "aihf"]
+    assert (row["seeds_finished"], row["seeds_failed"]) == ("1", "1")
+    assert (float(row["final_return_low"]), float(row["final_return_high"])) == (20.0, 1000.0)
+    # 0 to 20, then 20: the 4000 is not counted
+    assert float(row["area_under_curve_low"]) == 15.0
+
+
+def test_failed_seeds_without_references_score_zero(tmp_path: Path) -> None:
+    for seed in range(2):
+        write_run(tmp_path / "s", "hopper", "aihf", seed, [], failed_at=0, references=None)
+    tables = tabulate(read_results(tmp_path / "s"))
+    row = rows(csv_text(tables))["hopper", "aihf"]
+    assert (row["final_return_estimate"], row["steps"]) == ("0.0", "20")
+    assert row["normalised_score_estimate"] == "" and "no normalised score" in markdown(tables)
+
+
+def test_adding_a_method_moves_no_other_number(tmp_path: Path) -> None:
+    for seed in range(6):
+        write_run(tmp_path / "s", "hopper", "aihf", seed, [0, 5, 100.0 * seed])
+    alone = rows(csv_text(tabulate(read_results(tmp_path / "s"))))["hopper", "aihf"]
+    for seed in range(6):
+        write_run(tmp_path / "s", "hopper", "rlhf", seed, [0, 9, 50.0 * seed])
+    assert rows(csv_text(tabulate(read_results(tmp_path / "s"))))["hopper", "aihf"] == alone
+
+
+def test_a_study_of_one_task_names_no_other(tmp_path: Path) -> None:
+    write_run(tmp_path / "s", "hopper", "aihf", 0, [0, 1, 2])
+    study = read_results(tmp_path / "s")
+    assert study.missing_tasks == () and "No results yet" not in "".join(words(figure5(study)))
+    assert (
+        "HalfCheetah" not in markdown(tabulate(study)) and "RLHF" not in text(tabulate(study)).split("P(")[0]
+    )
 
 
 def test_sentences(tmp_path: Path) -> None:
-    said = "\n".join(tabulate(read_comparison(two_tasks(tmp_path), "mine")).findings)
+    said = "\n".join(tabulate(read_results(two_tasks(tmp_path))).findings)
     for sentence in (
         # the oracle, longer trained, has 850 at AIHF's last step: 820 / 850
         "Hopper-v5: AIHF's 820 at step 20 is 96% of 850, the lower of the demonstrations' mean 900 and the "
@@ -163,16 +218,16 @@ def test_what_preferences_add(
     for method, finals in (("aihf", ours), ("irl", theirs)):
         for seed, final in enumerate(finals):
             write_run(tmp_path / "s", "hopper", method, seed, [0, 0, final])
-    findings = tabulate(read_comparison(tmp_path / "s", "s")).findings
+    findings = tabulate(read_results(tmp_path / "s")).findings
     assert words in findings[-1]
 
 
 def test_yardstick_below_zero_gives_no_share(tmp_path: Path) -> None:
     write_run(tmp_path / "s", "hopper", "aihf", 0, [0, 0, 5], demonstrations=-10.0)
-    comparison = read_comparison(tmp_path / "s", "s")
-    measured = yardstick(comparison.tasks[0])
+    study = read_results(tmp_path / "s")
+    measured = yardstick(study.tasks[0])
     assert measured is not None and measured.height == -10.0 and measured.share is None
-    assert "has no yardstick above zero" in "\n".join(tabulate(comparison).findings)
+    assert "has no yardstick above zero" in "\n".join(tabulate(study).findings)
 
 
 def test_what_is_missing_or_failed_is_said_everywhere(tmp_path: Path) -> None:
@@ -180,8 +235,8 @@ def test_what_is_missing_or_failed_is_said_everywhere(tmp_path: Path) -> None:
     write_run(study, "hopper", "aihf", 7, [0, 50], failed_at=10)
     write_run(study, "walker2d", "irl", 3, [0, 50], state="running")
     write_run(study, "swimmer", "aihf", 0, [0], state="running")
-    comparison = read_comparison(study, "mine")
-    tables = tabulate(comparison)
+    results = read_results(study)
+    tables = tabulate(results)
     table, printed = markdown(tables), text(tables)
     for gap in (
         "HalfCheetah-v5: no run has ended.",
@@ -195,7 +250,7 @@ def test_what_is_missing_or_failed_is_said_everywhere(tmp_path: Path) -> None:
     assert "| AIHF | 6 (1 failed) |" in table
     row = rows(csv_text(tables))["hopper", "aihf"]
     assert (row["seeds_finished"], row["seeds_failed"]) == ("5", "1")
-    said = "\n".join(words(figure5(comparison)))
+    said = "\n".join(words(figure5(results)))
     assert "No results yet: HalfCheetah-v5, Swimmer-v5." in said.replace("\n", " ")
     assert "(1 failed) for AIHF on Hopper-v5" in said.replace("\n", " ")
 
@@ -205,7 +260,7 @@ def test_a_pool_is_as_strong_as_its_weakest_task(tmp_path: Path) -> None:
         for seed in range(seeds):
             write_run(tmp_path / "s", task, "aihf", seed, [0, 0, 10.0 + seed])
             write_run(tmp_path / "s", task, "rlhf", seed, [0, 0, 5.0 + seed])
-    findings = tabulate(read_comparison(tmp_path / "s", "s")).findings
+    findings = tabulate(read_results(tmp_path / "s")).findings
     said = [words for words in findings if words.startswith("Over all tasks") and "RLHF" in words]
     assert len(said) == 1 and said[0].endswith("only 1 seed: weak evidence.")
 
@@ -215,7 +270,7 @@ def test_few_seeds_say_so(tmp_path: Path) -> None:
         for seed in range(3):
             write_run(tmp_path / "s", task, "aihf", seed, [0, 0, 10.0 + seed])
             write_run(tmp_path / "s", task, "rlhf", seed, [0, 0, 5.0 + seed])
-    tables = tabulate(read_comparison(tmp_path / "s", "s"))
+    tables = tabulate(read_results(tmp_path / "s"))
     table = markdown(tables)
     assert "| AIHF | 3 | 11.0 [range 10.0 to 12.0] |" in table
     assert "1.00 [1.00 to 1.00]\\*" in table
@@ -230,14 +285,15 @@ def test_both_layouts_give_the_same_files(tmp_path: Path) -> None:
         shutil.copytree(study / task / "runs", trained / task)
     contents = []
     for folder, output in ((study, study), (trained, tmp_path / "out")):
-        report = write_comparison(folder, "mine", output)
+        report = write_report(folder, output)
         assert {path.name for path in report.paths} == FILES
         contents.append({path.name: path.read_bytes() for path in output.iterdir() if path.is_file()})
     assert contents[0] == contents[1] and contents[0].keys() == FILES
+    assert b"CreationDate" not in contents[0]["figure5.pdf"]
 
 
 def test_panels_show_what_they_should(tmp_path: Path) -> None:
-    figure = figure5(read_comparison(two_tasks(tmp_path), "mine"))
+    figure = figure5(read_results(two_tasks(tmp_path)))
     assert [axes.get_title(loc="left") for axes in figure.axes] == ["Hopper-v5", "Walker2d-v5"]
     hopper = figure.axes[0]
     lines: dict[object, list[Line2D]] = {}
@@ -303,8 +359,8 @@ def test_no_words_overlap(tmp_path: Path, tasks: tuple[str, ...], seeds: int) ->
                 learned = PREFERRED if method in ("aihf", "rlhf", "irl") else ()
                 failed = 10 if seed == 2 and method == "ipl" else None
                 write_run(tmp_path / "s", task, method, seed, returns, learned=learned, failed_at=failed)
-    comparison = read_comparison(tmp_path / "s", "s")
-    for figure in (figure5(comparison), profiles(comparison), reward_panels(comparison)):
+    study = read_results(tmp_path / "s")
+    for figure in (figure5(study), profiles(study), reward_panels(study)):
         assert figure is not None
         assert_readable(figure)
 
@@ -314,7 +370,7 @@ def test_profiles_by_hand(tmp_path: Path) -> None:
         write_run(tmp_path / "s", "hopper", "aihf", seed, [0, 0, final])
         write_run(tmp_path / "s", "walker2d", "aihf", seed, [0, 0, 2000.0])
         write_run(tmp_path / "s", "hopper", "rlhf", seed, [0, 0, 0.0])
-    figure = profiles(read_comparison(tmp_path / "s", "s"))
+    figure = profiles(read_results(tmp_path / "s"))
     assert figure is not None
     (line,) = [line for line in figure.axes[0].get_lines() if line.get_color() == METHODS["aihf"].colour]
     shares = dict(zip(np.asarray(line.get_xdata()), np.asarray(line.get_ydata()), strict=True))
@@ -327,7 +383,7 @@ def test_what_the_reward_learned(tmp_path: Path) -> None:
     for seed in range(3):
         write_run(tmp_path / "s", "hopper", "aihf", seed, [0, 1, 2], learned=PREFERRED)
         write_run(tmp_path / "s", "hopper", "oracle", seed, [0, 1, 2])
-    figure = reward_panels(read_comparison(tmp_path / "s", "s"))
+    figure = reward_panels(read_results(tmp_path / "s"))
     assert figure is not None
     said = " ".join(words(figure)).replace("\n", " ")
     assert "Not recorded by these runs: Correlation on preference data; Correlation on the policy's" in said
@@ -342,7 +398,7 @@ def test_old_runs_have_no_reward_figure_and_an_earlier_one_goes(tmp_path: Path) 
     write_run(tmp_path / "s", "hopper", "aihf", 0, [0, 1, 2])
     output.mkdir()
     (output / "reward.png").write_bytes(b"of other runs")
-    write_comparison(tmp_path / "s", "s", output)
+    write_report(tmp_path / "s", output)
     assert not (output / "reward.png").exists()
 
 
@@ -358,12 +414,12 @@ def test_provenance(tmp_path: Path) -> None:
     write_run(tmp_path / "s", "hopper", "aihf", 0, [0, 1, 2], batch=[0, 1], **recorded)
     write_run(tmp_path / "s", "hopper", "aihf", 1, [0, 1], batch=[0, 1], failed_at=10, **recorded)
     write_run(tmp_path / "s", "hopper", "mine", 0, [0, 1, 2], code=code, command="make other")
-    said = provenance(read_comparison(tmp_path / "s", "s"), tmp_path)
+    said = provenance(read_results(tmp_path / "s"), tmp_path)
     for part in (
-        "3 runs (1 failed) on Hopper-v5: 1 to 2 seeds a method, 20 steps a run, 2 min 0 s of wall time",
-        "| Hopper-v5 | AIHF | 0–1 (failed: 1) | 20 | NVIDIA H200, 16 threads, bfloat16 | 1 min 0 s "
+        "3 runs (1 failed) on Hopper-v5: 1 to 2 seeds a method, 20 steps a run, 2 min of wall time",
+        "| Hopper-v5 | AIHF | 0–1 (failed: 1) | 20 | NVIDIA H200, 16 threads, bfloat16 | 1 min "
         "| `0123456789ab-dirty` | 1 |",
-        "| Hopper-v5 | mine | 0 | 20 | not recorded | 1 min 0 s | not recorded | 2 |",
+        "| Hopper-v5 | mine | 0 | 20 | not recorded | 1 min | not recorded | 2 |",
         "2. `make other`",
         "2 runs: python 3.11.7, torch 2.13.0",
         f"feedback sha256 `{'hopper':f<64}`",
@@ -378,16 +434,12 @@ def test_provenance_says_whose_feedback_is_not_the_reference_studys(
     tmp_path: Path, theirs: str, said: bool
 ) -> None:
     write_run(tmp_path / "s", "hopper", "aihf", 0, [0, 1, 2])
-    comparison = read_comparison(tmp_path / "s", "s")
+    study = read_results(tmp_path / "s")
     words = "not bit for bit that of the study figure5, `000000000000`"
-    assert words not in provenance(comparison, tmp_path)  # of which nothing is there
-    summary = tmp_path / "figure5" / "hopper" / "summary.json"
-    summary.parent.mkdir(parents=True)
-    record = {
-        "sha256": theirs, "demonstrations_return": 1.0, "demonstrations": 1, "pairs": 1, "segment_length": 1
-    }  # fmt: skip
-    summary.write_text(json.dumps({"feedback": record}))
-    assert (words in provenance(comparison, tmp_path)) == said
+    assert words not in provenance(study, tmp_path)  # of which nothing is there
+    record = {"demonstrations_return": 1.0, "demonstrations": 1, "pairs": 1, "segment_length": 1}
+    write_run(tmp_path / "figure5", "hopper", "aihf", 0, [0, 1, 2], feedback=record | {"sha256": theirs})
+    assert (words in provenance(study, tmp_path)) == said
 
 
 def test_the_other_horizon_is_an_appendix(tmp_path: Path) -> None:
@@ -397,7 +449,7 @@ def test_the_other_horizon_is_an_appendix(tmp_path: Path) -> None:
         write_run(tmp_path / "mine", "hopper", method, 0, [0, 0, 70])
     for seed in range(3):
         write_run(tmp_path / "mine-fixed-horizon", "hopper", "aihf", seed, [0, 0, 500 + seed], fixed=True)
-    write_comparison(tmp_path / "mine", "mine", tmp_path / "out")
+    write_report(tmp_path / "mine", tmp_path / "out")
     said = (tmp_path / "out" / "appendix.md").read_text()
     assert "| RLHF | 70.0 (one seed) | – |" in said
     assert "| Method | mine (standard horizon) | mine-fixed-horizon (fixed horizon) |" in said
@@ -410,7 +462,7 @@ def test_the_other_horizon_is_an_appendix(tmp_path: Path) -> None:
 def test_latex_is_whole_and_escaped(tmp_path: Path) -> None:
     write_run(tmp_path / "s", "hopper", "aihf", 0, [0, 1, -20.0])
     write_run(tmp_path / "s", "hopper", "my_50%_method", 0, [0, 1, 2])
-    tex = latex(tabulate(read_comparison(tmp_path / "s", "s")))
+    tex = latex(tabulate(read_results(tmp_path / "s")))
     assert tex.isascii() and r"my\_50\%\_method" in tex and "$-$20.0 (1 seed)" in tex
     for environment in ("document", "table", "tabular"):
         assert tex.count(rf"\begin{{{environment}}}") == tex.count(rf"\end{{{environment}}}") == 1
@@ -422,11 +474,11 @@ def test_latex_is_whole_and_escaped(tmp_path: Path) -> None:
 
 def test_errors_write_nothing(tmp_path: Path) -> None:
     with pytest.raises(NoResults, match="no run of the study s has ended here"):
-        write_comparison(tmp_path / "s", "s", tmp_path / "out")
+        write_report(tmp_path / "s", tmp_path / "out")
     folder = write_run(tmp_path / "s", "hopper", "aihf", 0, [0, 1, 2])
     (folder / "progress.csv").write_text("step\n")
     with pytest.raises(InvalidResults, match=r"seed_0/progress\.csv: column return_mean"):
-        write_comparison(tmp_path / "s", "s", tmp_path / "out")
+        write_report(tmp_path / "s", tmp_path / "out")
     assert not (tmp_path / "out").exists()
 
 
@@ -450,10 +502,9 @@ def test_redrawing_needs_no_torch_and_gives_the_same_bytes(tmp_path: Path) -> No
     command = [sys.executable, "-c", WITHOUT_TORCH, str(study.parent)]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
     assert (done.returncode, done.stderr) == (0, "")
-    assert {"curves.png", "table.md"} < {path.name for path in (study / "hopper").iterdir()}
     drawn = {path.name for path in study.iterdir() if path.is_file()}
     assert drawn == FILES | {"reward.png"}
-    here = write_comparison(study, "mine", tmp_path / "here")
+    here = write_report(study, tmp_path / "here")
     for path in here.paths:
         assert path.read_bytes() == (study / path.name).read_bytes()
     image = matplotlib.image.imread(study / "figure5.png")
@@ -494,6 +545,61 @@ def test_make_draws_without_an_environment_of_its_own(tmp_path: Path) -> None:
 
 def test_negative_zero_is_zero(tmp_path: Path) -> None:
     write_run(tmp_path / "s", "hopper", "aihf", 0, [0, 0, -1.0])
-    tables = tabulate(read_comparison(tmp_path / "s", "s"))
+    tables = tabulate(read_results(tmp_path / "s"))
     assert float(rows(csv_text(tables))["hopper", "aihf"]["normalised_score_estimate"]) == -0.001
     assert "-0.00" not in markdown(tables)
+
+
+def test_spread_keeps_order_and_distance() -> None:
+    np.testing.assert_allclose(spread([0.5, 0.5, 0.9], 0.1), [0.45, 0.55, 0.9])
+    np.testing.assert_allclose(spread([1.0, 0.99, 0.0], 0.2), [1.0, 0.8, 0.0])
+    np.testing.assert_allclose(spread([1.0], 0.2, top=0.9), [0.9])
+    assert spread([0.3, 0.6], 0.1) == pytest.approx([0.3, 0.6])
+
+
+def test_words_for_numbers() -> None:
+    assert [compact(steps) for steps in (500, 1_500, 10_000, 2_000_000)] == ["500", "1.5k", "10k", "2M"]
+    assert seed_list([0, 1, 2, 5, 7, 8]) == "0–2, 5, 7–8"
+
+
+def test_errors_name_file_and_field(tmp_path: Path) -> None:
+    folder = write_run(tmp_path / "s", "hopper", "aihf", 0, [0, 1, 2])
+
+    def refused(match: str) -> None:
+        with pytest.raises(InvalidResults, match=match):
+            write_report(tmp_path / "s", tmp_path / "report")
+        assert not (tmp_path / "report").exists()
+
+    progress = folder / "progress.csv"
+    good = progress.read_text()
+    progress.write_text(good.replace("return_mean", "return"))
+    refused(r"seed_0/progress\.csv: column return_mean")
+    progress.write_text(good.replace("10,1,", "10,nan,"))
+    refused(r"seed_0/progress\.csv: return_mean in row 1 is nan")
+    progress.write_text(good.replace("\n10,", "\n30,"))
+    refused(r"seed_0/progress\.csv: step must be whole numbers that rise")
+    progress.write_text(good)
+    config = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps(config | {"seed": 4}))
+    refused(r"seed_0/config\.json: seed is 4, the folder's 0")
+    (folder / "config.json").write_text(
+        json.dumps(config | {"feedback": config["feedback"] | {"pairs": "many"}})
+    )
+    refused(r"seed_0/config\.json: feedback\.pairs is 'many', expected int")
+    (folder / "config.json").write_text(json.dumps(config))
+    (folder / "status.json").write_text('{"state": "done", "wall_seconds": 1.0}')
+    refused(r"seed_0/status\.json: state is 'done'")
+    (folder / "status.json").write_text('{"state": "failed", "wall_seconds": 1.0}')
+    refused(r"seed_0/status\.json: failed_at_step is None")
+
+
+def test_runs_that_cannot_be_compared(tmp_path: Path) -> None:
+    study = tmp_path / "s"
+    write_run(study, "hopper", "aihf", 0, [0, 1, 2])
+    folder = write_run(study, "hopper", "rlhf", 0, [0, 1, 2], demonstrations=1.0)
+    with pytest.raises(InvalidResults, match=r"rlhf/seed_0/config\.json: feedback differs from .*aihf"):
+        read_results(study)
+    shutil.rmtree(folder)
+    write_run(study, "hopper", "aihf", 1, [0, 1])
+    with pytest.raises(InvalidResults, match=r"aihf/seed_1/progress\.csv: step has 2 rows up to 10"):
+        read_results(study)

@@ -1,22 +1,18 @@
-"""One study over its tasks: what was found, and every method's numbers per task and over all of them.
+"""Every method's numbers, on each task of a study and over all of them.
 
-A study's folder holds `<task>/runs/<method>/seed_<k>/` as committed, or `<task>/<method>/seed_<k>/` as
-trained; both are read.
+Every number is computed from rows of `progress.csv`, except wall time, which is in `status.json`.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 
 from aihf_control.arrays import Floats
-from aihf_control.envs.tasks import ALL_TASKS, TASKS
-from aihf_control.methods.table import METHODS
-from aihf_control.report.results import MethodResults, NoResults, StudyResults, read_study, recorded_methods
-from aihf_control.report.tables import Score, score_of
+from aihf_control.report.results import MethodResults, StudyResults, TaskResults
+from aihf_control.runs.records import Run
 from aihf_control.statistics import (
     RANGE_BELOW_SEEDS,
     Interval,
@@ -24,6 +20,7 @@ from aihf_control.statistics import (
     area_under_curve,
     mean_improvement_interval,
     pooled_bootstrap,
+    seed_interval,
 )
 
 OURS = "aihf"
@@ -31,18 +28,27 @@ OURS = "aihf"
 
 
 @dataclass(frozen=True)
-class Comparison:
-    """A study's tasks that have results, each with the same `methods` in the same order."""
+class Score:
+    """IQM over seeds, or a probability, with bounds."""
 
-    study: str
-    tasks: tuple[StudyResults, ...]
-    missing_tasks: tuple[str, ...]
-    methods: tuple[str, ...]
+    estimate: float
+    low: float
+    high: float
+    interval: str
+    """`bootstrap` (95%), `range` (minimum, maximum), `few seeds` (a bootstrap of too few), `one seed`."""
 
-    def of(self, method: str) -> list[tuple[StudyResults, MethodResults]]:
-        """The tasks where `method` has a run that ended, with its results there."""
-        place = self.methods.index(method)
-        return [(task, task.methods[place]) for task in self.tasks if task.methods[place].runs]
+
+@dataclass(frozen=True)
+class Cost:
+    """What a seed took, as means over finished runs, or over the failed if none finished."""
+
+    steps: int
+    """Of the longest, in the method's own count."""
+    environment_steps: float | None
+    wall_seconds: float
+    """Of a seed: a batch's wall time is shared by its seeds. Over all runs."""
+    reward_accuracy: float | None
+    """On held-out pairs; None for a method without a reward network."""
 
 
 @dataclass(frozen=True)
@@ -53,7 +59,7 @@ class Line:
     """
 
     method: str
-    tasks: tuple[StudyResults, ...]
+    tasks: tuple[TaskResults, ...]
     results: tuple[MethodResults, ...]
     final: Score | None
     area: Score | None
@@ -61,42 +67,10 @@ class Line:
     normalised_area: Score | None
     improvement: Score | None
     """P(AIHF > this method) in final returns, over the tasks where both have runs."""
+    cost: Cost | None
 
 
-def task_folders(folder: Path) -> dict[str, Path]:
-    """Every task in a study's folder with the folder of its methods, in the order they are shown."""
-    found = {}
-    for path in folder.iterdir() if folder.is_dir() else ():
-        root = path / "runs" if recorded_methods(path / "runs") else path
-        if recorded_methods(root):
-            found[path.name] = root
-    order = [*ALL_TASKS, *TASKS, *sorted(found)]
-    return {task: found[task] for task in dict.fromkeys(order) if task in found}
-
-
-def read_comparison(folder: Path, study: str) -> Comparison:
-    """Read all tasks of `study` in `folder`. A task without a run that ended counts as missing.
-
-    Raises `InvalidResults` for runs that cannot be read or compared, `NoResults` if no run has ended.
-    """
-    folders = task_folders(folder)
-    recorded = [name for root in folders.values() for name in recorded_methods(root)]
-    known = [name for name, row in METHODS.items() if row.expected or name in recorded]
-    methods = (*known, *sorted(set(recorded) - set(known)))
-    tasks = []
-    for task, root in folders.items():
-        try:
-            tasks.append(read_study(root, study, task, methods))
-        except NoResults:
-            continue
-    if not tasks:
-        raise NoResults(f"{folder}: no run of the study {study} has ended here")
-    drawn = [task.task for task in tasks]
-    missing = [task for task in dict.fromkeys([*ALL_TASKS, *folders]) if task not in drawn]
-    return Comparison(study, tuple(tasks), tuple(missing), methods)
-
-
-def normalise(task: StudyResults, returns: Floats) -> Floats | None:
+def normalise(task: TaskResults, returns: Floats) -> Floats | None:
     """(returns − random) / (expert − random), elementwise; None for a task without these references."""
     references = task.references
     if references is None or references.expert == references.random:
@@ -104,9 +78,9 @@ def normalise(task: StudyResults, returns: Floats) -> Floats | None:
     return (returns - references.random) / (references.expert - references.random)
 
 
-def normalised_finals(comparison: Comparison, method: str) -> list[Floats]:
+def normalised_finals(study: StudyResults, method: str) -> list[Floats]:
     """(seeds,) normalised final scores of `method` for every task that has both."""
-    scores = (normalise(task, results.final) for task, results in comparison.of(method))
+    scores = (normalise(task, results.final) for task, results in study.of(method))
     return [score for score in scores if score is not None]
 
 
@@ -124,7 +98,31 @@ def bootstrap_kind(groups: Sequence[Floats]) -> str:
 
 
 def _as_score(interval: Interval, kind: str) -> Score:
-    return Score(float(interval.estimate), float(interval.low), float(interval.high), kind, ())
+    return Score(float(interval.estimate), float(interval.low), float(interval.high), kind)
+
+
+def score_of(values: Floats, bootstrap_seed: int) -> Score:
+    """The score of one value a seed (seeds,), from its own generator of `bootstrap_seed`."""
+    kind = "bootstrap" if len(values) >= RANGE_BELOW_SEEDS else "range" if len(values) > 1 else "one seed"
+    return _as_score(seed_interval(values, np.random.default_rng(bootstrap_seed)), kind)
+
+
+def _last_mean(runs: Sequence[Run], column: str) -> float | None:
+    """Mean over `runs` of the last value each has in `column`; None if none has any."""
+    values = [run.progress[column].dropna() for run in runs if column in run.progress]
+    last = [float(value.iloc[-1]) for value in values if len(value)]
+    return float(np.mean(last)) if last else None
+
+
+def _cost(pairs: Sequence[tuple[TaskResults, MethodResults]]) -> Cost:
+    measured = [run for _, results in pairs for run in results.finished or results.runs]
+    seconds = [run.status.wall_seconds / len(run.config.batch) for _, r in pairs for run in r.runs]
+    return Cost(
+        steps=max(int(results.steps[-1]) for _, results in pairs),
+        environment_steps=_last_mean(measured, "environment_steps"),
+        wall_seconds=float(np.mean(seconds)),
+        reward_accuracy=_last_mean(measured, "reward_accuracy"),
+    )
 
 
 def _pooled(groups: Sequence[Floats], bootstrap_seed: int) -> Score | None:
@@ -139,7 +137,7 @@ def _pooled(groups: Sequence[Floats], bootstrap_seed: int) -> Score | None:
 
 
 def _improvement(
-    ours: dict[str, MethodResults], pairs: Sequence[tuple[StudyResults, MethodResults]], bootstrap_seed: int
+    ours: dict[str, MethodResults], pairs: Sequence[tuple[TaskResults, MethodResults]], bootstrap_seed: int
 ) -> Score | None:
     both = [(ours[task.task].final, theirs.final) for task, theirs in pairs if task.task in ours]
     if not both or pairs[0][1].method == OURS:
@@ -149,9 +147,9 @@ def _improvement(
 
 
 def _line(
-    comparison: Comparison, method: str, pairs: list[tuple[StudyResults, MethodResults]], bootstrap_seed: int
+    study: StudyResults, method: str, pairs: list[tuple[TaskResults, MethodResults]], bootstrap_seed: int
 ) -> Line:
-    ours = {task.task: results for task, results in comparison.of(OURS)}
+    ours = {task.task: results for task, results in study.of(OURS)}
     finals = [normalise(task, results.final) for task, results in pairs]
     whole = [(task, areas(results)) for task, results in pairs]
     heights = [normalise(task, area) for task, area in whole if area is not None]
@@ -166,20 +164,22 @@ def _line(
         normalised=_pooled([scores for scores in finals if scores is not None], bootstrap_seed),
         normalised_area=_pooled([scores for scores in heights if scores is not None], bootstrap_seed),
         improvement=_improvement(ours, pairs, bootstrap_seed),
+        cost=_cost(pairs),
     )
 
 
-def task_lines(comparison: Comparison, task: StudyResults, bootstrap_seed: int = 0) -> tuple[Line, ...]:
-    """One line a method on one task, in order; one without runs has no numbers."""
+def task_lines(study: StudyResults, task: TaskResults, bootstrap_seed: int = 0) -> tuple[Line, ...]:
+    """One line a recorded method on one task, in order; one without ended runs has no numbers."""
     return tuple(
-        _line(comparison, results.method, [(task, results)], bootstrap_seed)
+        _line(study, results.method, [(task, results)], bootstrap_seed)
         if results.runs
-        else Line(results.method, (task,), (results,), None, None, None, None, None)
+        else Line(results.method, (task,), (results,), None, None, None, None, None, None)
         for results in task.methods
+        if results.method in study.recorded
     )
 
 
-def overall_lines(comparison: Comparison, bootstrap_seed: int = 0) -> tuple[Line, ...]:
+def overall_lines(study: StudyResults, bootstrap_seed: int = 0) -> tuple[Line, ...]:
     """One line a method over all tasks where it has runs, in order; methods without any are left out."""
-    found = ((method, comparison.of(method)) for method in comparison.methods)
-    return tuple(_line(comparison, method, pairs, bootstrap_seed) for method, pairs in found if pairs)
+    found = ((method, study.of(method)) for method in study.methods)
+    return tuple(_line(study, method, pairs, bootstrap_seed) for method, pairs in found if pairs)
