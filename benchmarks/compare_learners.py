@@ -21,9 +21,10 @@ import tyro
 from matplotlib.figure import Figure
 
 from aihf_control.envs.tasks import TASKS, task_title
+from aihf_control.errors import InvalidData
 from aihf_control.report.style import render
-from aihf_control.runs.files import make_folder, write_atomically
-from aihf_control.runs.records import InvalidResults, load_json, read_progress_table
+from aihf_control.runs.files import make_folder, read_json, write_atomically
+from aihf_control.runs.records import read_progress_table
 from aihf_control.statistics import CONFIDENCE, RANGE_BELOW_SEEDS, seed_interval
 from aihf_control.words import seed_list
 
@@ -58,10 +59,10 @@ class Add:
     results: Path = RESULTS
 
     def run(self) -> None:
-        """Raises `InvalidResults` if a seed has not finished; nothing is written then."""
+        """Raises `InvalidData` if a seed has not finished; nothing is written then."""
         found = [_collect(folder) for folder in sorted(self.runs.glob("*/oracle"))]
         if not found:
-            raise InvalidResults(f"{self.runs} has no runs of the oracle, as <task>/oracle/seed_<k>/")
+            raise InvalidData(f"{self.runs} has no runs of the oracle, as <task>/oracle/seed_<k>/")
         record = _records(self.results)
         for task, table, facts in found:
             make_folder(self.results / task)
@@ -79,7 +80,7 @@ class Draw:
     results: Path = RESULTS
 
     def run(self) -> None:
-        """Raises `InvalidResults` if there is nothing to compare."""
+        """Raises `InvalidData` if there is nothing to compare."""
         curves = read(self.results)
         rows = pd.DataFrame([row for each in curves for row in table_rows(each)], columns=list(COLUMNS))
         write_atomically(self.results / "table.csv", rows.to_csv(index=False).encode())
@@ -93,7 +94,7 @@ COMMANDS: Any = Annotated[Add, tyro.conf.subcommand("add")] | Annotated[Draw, ty
 
 def _records(results: Path) -> dict[str, Any]:
     path = results / "runs.json"
-    return dict(load_json(path)) if path.is_file() else {}
+    return dict(read_json(path)) if path.is_file() else {}
 
 
 def _collect(folder: Path) -> tuple[str, pd.DataFrame, dict[str, Any]]:
@@ -101,13 +102,13 @@ def _collect(folder: Path) -> tuple[str, pd.DataFrame, dict[str, Any]]:
     seeds = sorted(folder.glob("seed_*"), key=lambda path: int(path.name.removeprefix("seed_")))
     tables = []
     for path in seeds:
-        status = load_json(path / "status.json")
+        status = read_json(path / "status.json")
         if status["state"] != "finished":
-            raise InvalidResults(f"{path} is {status['state']} at step {status['step']:,}, not finished")
+            raise InvalidData(f"{path} is {status['state']} at step {status['step']:,}, not finished")
         table = read_progress_table(path / "progress.csv")
         columns = ["step", "return_mean", "return_std", "length_mean"]
         tables.append(table[columns].assign(seed=int(path.name.removeprefix("seed_"))))
-    config, status = load_json(seeds[0] / "config.json"), load_json(seeds[0] / "status.json")
+    config, status = read_json(seeds[0] / "config.json"), read_json(seeds[0] / "status.json")
     facts = {
         "command": config["command"],
         "commit": config["commit"],
@@ -128,15 +129,15 @@ def read(results: Path) -> list[Curves]:
         for path in sorted((results / task).glob("*.csv")):
             facts = record.get(f"{task}/{path.stem}")
             if facts is None:
-                raise InvalidResults(f"{path} has no entry in runs.json: add it with `add`")
+                raise InvalidData(f"{path} has no entry in runs.json: add it with `add`")
             wide = pd.read_csv(path).pivot(index="step", columns="seed", values="return_mean")
             if wide.isna().any(axis=None):
-                raise InvalidResults(f"{path}: its seeds were not evaluated at the same steps")
+                raise InvalidData(f"{path}: its seeds were not evaluated at the same steps")
             seeds = tuple(int(seed) for seed in wide.columns)
             steps, returns = wide.index.to_numpy(), wide.to_numpy().T
             found.append(Curves(task, path.stem, seeds, steps, returns, facts))
     if not found:
-        raise InvalidResults(f"{results} has no curves")
+        raise InvalidData(f"{results} has no curves")
     return found
 
 
@@ -209,7 +210,7 @@ def main(arguments: list[str] | None = None) -> int:
     command: Add | Draw = tyro.cli(COMMANDS, args=arguments)
     try:
         command.run()
-    except (InvalidResults, OSError) as error:
+    except (InvalidData, OSError) as error:
         print(f"compare_learners: {error}", file=sys.stderr)
         return 2
     return 0

@@ -10,9 +10,9 @@ import argparse
 import sys
 from pathlib import Path
 
+from aihf_control.errors import InvalidData
 from aihf_control.report.results import NoResults, task_folders
 from aihf_control.report.write import write_report
-from aihf_control.runs.records import InvalidResults
 
 RESULTS = Path(__file__).parents[1] / "results"
 
@@ -35,7 +35,7 @@ def main(arguments: list[str] | None = None) -> int:
             print(write_report(options.runs).text)
         else:
             redraw(options.results)
-    except (InvalidResults, OSError) as error:
+    except (InvalidData, OSError) as error:
         print(f"figure5: {error}", file=sys.stderr)
         return 2
     return 0

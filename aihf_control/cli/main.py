@@ -18,13 +18,11 @@ from aihf_control.cli.sweep import StatusOf, Sweep, shared_options
 from aihf_control.cli.video import Video
 from aihf_control.envs.environments import BrokenEnvironments
 from aihf_control.errors import InvalidChoice, InvalidData, choose
-from aihf_control.runs.folder import InvalidRun
 from aihf_control.runs.locks import Locked
-from aihf_control.runs.records import InvalidResults
 from aihf_control.runs.signals import REQUEUE_ME, Preempted, interruptible
 from aihf_control.study.presets import PRESETS
 
-ERRORS = (InvalidChoice, InvalidData, InvalidResults, InvalidRun, Locked, BrokenEnvironments, OSError)
+ERRORS = (InvalidChoice, InvalidData, Locked, BrokenEnvironments, OSError)
 """What a user can mend: one line each, without a traceback."""
 
 

@@ -15,8 +15,7 @@ from aihf_control.envs.render import Camera
 from aihf_control.envs.tasks import Task
 from aihf_control.errors import InvalidChoice
 from aihf_control.learn.saved import load_reward, read_policy
-from aihf_control.runs.files import write_atomically
-from aihf_control.runs.records import load_json
+from aihf_control.runs.files import read_json, write_atomically
 
 WIDTHS = (128, 1920)
 
@@ -79,7 +78,7 @@ def open_actor(path: Path, env: str | None = None) -> Actor:
         raise InvalidChoice(
             f"{path} holds no policy.zip: is it the folder of a run, as …/aihf/seed_0, that ended?"
         )
-    task = find_task(load_json(path / "config.json").get("task", ""))
+    task = find_task(read_json(path / "config.json").get("task", ""))
     if env not in (None, task.name):
         raise InvalidChoice(f"--env {env}: {path} is a run on {task.name}")
     learned = load_reward(path) if (path / "reward.safetensors").is_file() else None

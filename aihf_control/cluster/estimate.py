@@ -10,8 +10,9 @@ from typing import Literal
 
 from aihf_control.cluster.plan import Group
 from aihf_control.envs.tasks import task_title
+from aihf_control.errors import InvalidData
 from aihf_control.methods.table import method_label
-from aihf_control.runs.folder import InvalidRun, read_config, read_status
+from aihf_control.runs.folder import read_config, read_status
 from aihf_control.words import NOTHING, duration, seed_list, text_table
 
 Kind = Literal["GPU", "CPU"]
@@ -38,7 +39,7 @@ def paces(folders: Iterable[Path], kind: Kind) -> dict[tuple[str, str], Pace]:
         for path in sorted([*folder.glob("*/*/seed_*"), *folder.glob("*/runs/*/seed_*")]):
             try:
                 config, status = read_config(path), read_status(path)
-            except InvalidRun:
+            except InvalidData:
                 continue
             if config is None or status is None or not status.step or status.wall_seconds <= 0:
                 continue

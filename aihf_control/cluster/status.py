@@ -10,8 +10,9 @@ from typing import Any, Literal
 from aihf_control.cluster.plan import Group
 from aihf_control.cluster.submissions import FOLDER, last_lines, log_of, read_attempts, read_submissions
 from aihf_control.envs.tasks import task_title
+from aihf_control.errors import InvalidData
 from aihf_control.methods.table import METHODS, axis_of, method_label
-from aihf_control.runs.folder import InvalidRun, RunPaths, Status, read_config, read_status
+from aihf_control.runs.folder import RunPaths, Status, read_config, read_status
 from aihf_control.runs.locks import is_held
 from aihf_control.words import NOTHING, duration, seed_list, text_table
 
@@ -73,7 +74,7 @@ class StudyProgress:
 
 
 def read_progress(study: Path) -> StudyProgress:
-    """Look at `results/runs/<study>`. Raises `InvalidRun` for a folder without runs and for broken files."""
+    """Look at `results/runs/<study>`. Raises `InvalidData` for a folder without runs and for broken files."""
     submissions = read_submissions(study) if study.is_dir() else []
     seeds: dict[tuple[str, str], set[int]] = {}
     for folder in sorted(study.glob("*/*/seed_*")):
@@ -84,7 +85,9 @@ def read_progress(study: Path) -> StudyProgress:
         for group in submission.groups:
             seeds.setdefault((group.task, group.method), set()).update(group.seeds)
     if not seeds:
-        raise InvalidRun(f"{study}: no run and no sweep here; give a study's folder, as results/runs/figure5")
+        raise InvalidData(
+            f"{study}: no run and no sweep here; give a study's folder, as results/runs/figure5"
+        )
     methods = tuple(
         MethodProgress(task, method, tuple(_seed(study, task, method, seed) for seed in sorted(numbers)))
         for (task, method), numbers in seeds.items()

@@ -13,8 +13,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from aihf_control.cluster.plan import Group
-from aihf_control.runs.files import make_folder, write_json
-from aihf_control.runs.records import build, load_json
+from aihf_control.runs.files import build, make_folder, read_json, read_json_if_there, write_json
 from aihf_control.runs.signals import REQUEUE_ME
 
 FOLDER = "sweeps"
@@ -67,9 +66,10 @@ def conclude(folder: Path, group: Group, status: int) -> bool:
 
 
 def read_attempts(folder: Path, group: Group) -> Attempts:
-    """What is remembered of a group's job. Raises `InvalidResults`."""
+    """What is remembered of a group's job. Raises `InvalidData`."""
     path = folder / f"{group.name}.json"
-    return build(path, Attempts, load_json(path)) if path.exists() else Attempts()
+    record = read_json_if_there(path)
+    return Attempts() if record is None else build(path, Attempts, record)
 
 
 def new_folder(study: Path) -> Path:
@@ -91,13 +91,13 @@ def write_submission(folder: Path, submission: Submission) -> None:
 
 
 def read_submission(folder: Path) -> Submission:
-    """The plan in a submission's folder. Raises `InvalidResults`, naming file and field."""
+    """The plan in a submission's folder. Raises `InvalidData`, naming file and field."""
     path = folder / "plan.json"
-    return build(path, Submission, load_json(path))
+    return build(path, Submission, read_json(path))
 
 
 def read_submissions(study: Path) -> list[tuple[Path, Submission]]:
-    """All submissions of a study with their folders, oldest first. Raises `InvalidResults`."""
+    """All submissions of a study with their folders, oldest first. Raises `InvalidData`."""
     folders = sorted(path.parent for path in (study / FOLDER).glob("*/plan.json"))
     return [(folder, read_submission(folder)) for folder in folders]
 

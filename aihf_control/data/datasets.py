@@ -29,7 +29,7 @@ from aihf_control.data.collect import Policy, roll_out
 from aihf_control.data.types import Episode
 from aihf_control.envs.tasks import Task
 from aihf_control.errors import InvalidData
-from aihf_control.runs.files import sha256, write_json
+from aihf_control.runs.files import read_json, read_json_if_there, sha256, write_json
 
 MANIFEST = "manifest.json"
 EPISODES = "data/main_data.hdf5"
@@ -143,11 +143,13 @@ def load_episodes(dataset_id: str, task: Task, root: Path, download: bool = Fals
 def _check_hash(dataset_id: str, folder: Path) -> None:
     """What we built must have kept every bit; a dataset from elsewhere has no manifest to say so."""
     try:
-        manifest = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
+        manifest = read_json_if_there(folder / MANIFEST)
+        if manifest is None:
+            return
         expected, found = manifest["sha256"][EPISODES], sha256(folder / EPISODES)
     except FileNotFoundError:
-        return  # if the episodes are gone, reading them says so
-    except (OSError, ValueError, KeyError, TypeError) as error:
+        return  # reading the episodes will say that they are gone
+    except (InvalidData, OSError, KeyError, TypeError) as error:
         raise InvalidData(
             f"dataset {dataset_id}: {MANIFEST} cannot be read ({error}): build it again"
         ) from None
@@ -263,11 +265,9 @@ def _check_metadata(dataset_id: str, path: Path, task: Task) -> None:
     """Raise `InvalidData` unless `metadata.json` names the task's environment and both spaces."""
     place = f"dataset {dataset_id}: {path}"
     try:
-        metadata = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise InvalidData(f"{place} is missing: delete the folder and get the dataset again") from None
-    except (OSError, ValueError) as error:
-        raise InvalidData(f"{place} is not readable JSON ({error})") from None
+        metadata = read_json(path, "delete the folder and get the dataset again")
+    except InvalidData as error:
+        raise InvalidData(f"dataset {dataset_id}: {error}") from None
     env_id = _nested(place, metadata, "env_spec").get("id")
     if env_id != task.env_id:
         raise InvalidData(f"dataset {dataset_id} is of {env_id}, but task {task.name} needs {task.env_id}")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import io
-import json
 import zipfile
 import zlib
 from collections.abc import Mapping
@@ -17,6 +16,7 @@ from numpy.typing import NDArray
 from aihf_control.arrays import Floats, require_finite
 from aihf_control.data.types import Episode, Feedback, PreferencePairs, Segments, Transitions
 from aihf_control.errors import InvalidData
+from aihf_control.runs.files import read_json
 
 FORMAT = 1
 _TABLE = dict.fromkeys(("observations", "actions", "rewards", "next_observations", "masks"), "<f4")
@@ -129,13 +129,8 @@ def digest(files: Mapping[str, bytes]) -> str:
 
 def read_manifest(path: Path) -> dict[str, Any]:
     """The manifest at `path`; raises `InvalidData` if it is missing or of another format."""
-    try:
-        manifest = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise InvalidData(f"{path} is missing: run `aihf feedback build`") from None
-    except (OSError, ValueError) as error:
-        raise InvalidData(f"{path} is not readable JSON ({error})") from None
-    if not isinstance(manifest, dict) or manifest.get("format") != FORMAT:
+    manifest = read_json(path, "run `aihf feedback build`")
+    if manifest.get("format") != FORMAT:
         raise InvalidData(f"{path} is not a feedback manifest of format {FORMAT}: build the feedback again")
     if not isinstance(manifest.get("files"), dict) or not isinstance(manifest.get("sha256"), str):
         raise InvalidData(f"{path} lacks files or sha256: build the feedback again")

@@ -14,15 +14,15 @@ from aihf_control.arrays import Floats
 from aihf_control.envs.tasks import TASKS, Task
 from aihf_control.errors import InvalidData
 from aihf_control.learn.sb3 import load_actor
-from aihf_control.runs.records import load_json
+from aihf_control.runs.files import read_json
 
 
 def load_policy(folder: Path | str) -> Callable[[Floats], Floats]:
     """The deterministic policy of a run's folder: observations (N, O) → actions (N, A) in [-1, 1].
 
-    Raises `InvalidData` if `policy.zip` is not one, `InvalidResults` without a `config.json`.
+    Raises `InvalidData` if `policy.zip` is not one, or there is no `config.json`.
     """
-    return read_policy(Path(folder) / "policy.zip", TASKS[load_json(Path(folder) / "config.json")["task"]])
+    return read_policy(Path(folder) / "policy.zip", TASKS[read_json(Path(folder) / "config.json")["task"]])
 
 
 def read_policy(path: Path, task: Task) -> Callable[[Floats], Floats]:
@@ -46,7 +46,7 @@ def load_reward(folder: Path | str) -> Callable[[Floats, Floats], Floats]:
         saved = {name: tensor.numpy() for name, tensor in load_file(path).items()}
     except (OSError, SafetensorError) as error:
         raise InvalidData(f"{path} holds no learned reward: {error}") from error
-    bound = load_json(Path(folder) / "config.json")["settings"]["reward"]["bound"]
+    bound = read_json(Path(folder) / "config.json")["settings"]["reward"]["bound"]
     depth = sum(name.startswith("weight_") for name in saved)
 
     def reward(observations: Floats, actions: Floats) -> Floats:

@@ -10,7 +10,8 @@ from aihf_control.envs.tasks import task_title
 from aihf_control.methods.table import axis_of, method_label
 from aihf_control.report.results import MethodResults, StudyResults, TaskResults
 from aihf_control.report.tables import bullets
-from aihf_control.runs.records import FeedbackRecord, Run, build, load_json
+from aihf_control.runs.files import build, read_json
+from aihf_control.runs.records import FeedbackRecord, Run
 from aihf_control.words import duration, markdown_table, seed_list
 
 UNKNOWN = "not recorded"
@@ -51,9 +52,9 @@ class Origin:
 
 
 def origin(run: Run) -> Origin:
-    """Read it. Raises `InvalidResults`, naming the field."""
+    """Read it. Raises `InvalidData`, naming the field."""
     path = run.folder / "config.json"
-    return build(path, Origin, load_json(path))
+    return build(path, Origin, read_json(path))
 
 
 def _batches(results: MethodResults) -> list[list[Run]]:
@@ -107,9 +108,9 @@ def _versions(runs: Sequence[Run]) -> list[str]:
 
 def unlike_reference(results: Path, task: str, sha256: str) -> str:
     """Words for a task's feedback that is not bit for bit the reference study's; "" if it is, or if that
-    study is not in `results`. Raises `InvalidResults`."""
+    study is not in `results`. Raises `InvalidData`."""
     for path in (results / REFERENCE / task / "runs").glob("*/seed_*/config.json"):
-        theirs = build(path, Taught, load_json(path)).feedback.sha256
+        theirs = build(path, Taught, read_json(path)).feedback.sha256
         return "" if theirs == sha256 else f"not bit for bit that of the study {REFERENCE}, `{theirs[:12]}`"
     return ""
 

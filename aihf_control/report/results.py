@@ -20,23 +20,22 @@ import pandas as pd
 
 from aihf_control.arrays import Floats, Integers
 from aihf_control.envs.tasks import ALL_TASKS, TASKS
+from aihf_control.errors import InvalidData
 from aihf_control.methods.table import METHODS, axis_of
+from aihf_control.runs.files import build, read_json_if_there
+from aihf_control.runs.folder import read_status
 from aihf_control.runs.records import (
     FeedbackRecord,
-    InvalidResults,
     References,
     Run,
     RunConfig,
-    build,
-    load_json,
     read_progress_table,
-    read_status_record,
 )
 
 T = TypeVar("T")
 
 
-class NoResults(InvalidResults):
+class NoResults(InvalidData):
     """There is nothing to show yet."""
 
 
@@ -120,7 +119,7 @@ def _shared(runs: Sequence[Run], name: str, value: Callable[[RunConfig], T]) -> 
     first = runs[0]
     for run in runs[1:]:
         if value(run.config) != value(first.config):
-            raise InvalidResults(
+            raise InvalidData(
                 f"{run.folder / 'config.json'}: {name} differs from {first.folder / 'config.json'}: "
                 "they cannot be compared; rerun one of them, or report its method by itself"
             )
@@ -136,7 +135,7 @@ def _check_place(folder: Path, config: RunConfig, place: tuple[str, str, str, in
     have = (config.study, config.task, config.method, config.seed)
     for name, value, expected in zip(("study", "task", "method", "seed"), have, place, strict=True):
         if value != expected:
-            raise InvalidResults(f"{folder / 'config.json'}: {name} is {value!r}, the folder's {expected!r}")
+            raise InvalidData(f"{folder / 'config.json'}: {name} is {value!r}, the folder's {expected!r}")
 
 
 def _read_runs(root: Path, study: str, task: str, method: str) -> tuple[tuple[Run, ...], tuple[int, ...]]:
@@ -145,16 +144,15 @@ def _read_runs(root: Path, study: str, task: str, method: str) -> tuple[tuple[Ru
     known: set[int] = set()
     for seed, folder in _seed_folders(root / method):
         known.add(seed)
-        if not (folder / "config.json").exists():
-            continue
         path = folder / "config.json"
-        config = build(path, RunConfig, load_json(path))
+        record = read_json_if_there(path)
+        if record is None:
+            continue
+        config = build(path, RunConfig, record)
         _check_place(folder, config, (study, task, method, seed))
         known.update(config.batch)
-        if not (folder / "status.json").exists():
-            continue
-        status = read_status_record(folder / "status.json")
-        if status.state != "running":
+        status = read_status(folder)
+        if status is not None and status.ended:
             runs.append(Run(folder, config, read_progress_table(folder / "progress.csv"), status))
     return tuple(runs), tuple(sorted(known - {run.config.seed for run in runs}))
 
@@ -171,7 +169,7 @@ def _common_steps(method: str, runs: Sequence[Run]) -> Integers:
     for run in finished:
         first, own = finished[0].progress["step"], run.progress["step"]
         if not own.equals(first) or own.empty:
-            raise InvalidResults(
+            raise InvalidData(
                 f"{run.folder / 'progress.csv'}: step has {len(own)} rows up to {own.max()}, in "
                 f"{finished[0].folder.name} {len(first)} up to {first.max()}: run all seeds of {method} alike"
             )
@@ -189,10 +187,10 @@ def _scores(run: Run, steps: Integers, random_return: float) -> Floats:
     path = run.folder / "progress.csv"
     returns = kept["return_mean"].to_numpy(np.float64)
     if not np.array_equal(kept["step"], steps[: len(kept)]):
-        raise InvalidResults(f"{path}: step does not follow the method's other seeds")
+        raise InvalidData(f"{path}: step does not follow the method's other seeds")
     for row, value in enumerate(returns):
         if not np.isfinite(value):
-            raise InvalidResults(f"{path}: return_mean in row {row} is {value}, not a number")
+            raise InvalidData(f"{path}: return_mean in row {row} is {value}, not a number")
     return np.concatenate([returns, np.full(len(steps) - len(kept), random_return)])
 
 
@@ -240,7 +238,7 @@ def read_results(folder: Path) -> StudyResults:
     """Read all tasks of the study whose folder this is. A task without a run that ended counts as missing;
     in a study of several tasks so does one of the benchmark's that was not begun.
 
-    Raises `InvalidResults`, naming file and field, for a file that breaks its format and for runs that
+    Raises `InvalidData`, naming file and field, for a file that breaks its format and for runs that
     cannot be compared (other feedback, references or preset), and `NoResults` if no run has ended.
     """
     name, folders = folder.resolve().name, task_folders(folder)

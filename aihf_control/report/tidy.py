@@ -7,14 +7,15 @@ from pathlib import Path
 import pandas as pd
 
 from aihf_control.report.results import NoResults
-from aihf_control.runs.records import load_json, read_progress_table
+from aihf_control.runs.files import read_json
+from aihf_control.runs.records import read_progress_table
 
 
 def read_study(folder: Path | str) -> pd.DataFrame:
     """A row an evaluation of every run in `folder`, as `results/runs/<study>` or `results/<study>`.
 
     Columns: study, task, method, seed, step, return_mean, …, as in `progress.csv`. Raises `NoResults` if
-    there is no run, `InvalidResults` for one that cannot be read.
+    there is no run, `InvalidData` for one that cannot be read.
     """
     paths = [
         *Path(folder).glob("*/*/seed_*/progress.csv"),
@@ -24,7 +25,7 @@ def read_study(folder: Path | str) -> pd.DataFrame:
         raise NoResults(f"{folder} has no runs, as <task>/<method>/seed_<k>/progress.csv")
     tables = []
     for path in sorted(paths):
-        config = load_json(path.parent / "config.json")
+        config = read_json(path.parent / "config.json")
         table = read_progress_table(path)
         for place, name in enumerate(("study", "task", "method", "seed")):
             table.insert(place, name, config[name])

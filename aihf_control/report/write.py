@@ -41,7 +41,7 @@ def _other_horizon(folder: Path) -> StudyResults | None:
 def write_report(folder: Path, output: Path | None = None, bootstrap_seed: int = 0) -> Report:
     """Read all runs in a study's folder and write its report there, or into the folder `output`.
 
-    The same runs give the same bytes. Raises `InvalidResults`, with nothing written, if runs cannot be read
+    The same runs give the same bytes. Raises `InvalidData`, with nothing written, if runs cannot be read
     or compared, and `NoResults` if none has ended. Files: `figure5.png` and `.pdf`, `table.md`, `.csv` and
     `.tex`, `profiles.png`, `reward.png` (if any run recorded what its reward learned), `PROVENANCE.md`, and
     `appendix.md` if a study of the other horizon rule lies beside.

@@ -5,19 +5,24 @@ from __future__ import annotations
 import errno
 import hashlib
 import json
+import math
 import os
 import secrets
 import shutil
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
+from dataclasses import is_dataclass
 from pathlib import Path
-from typing import Any
+from types import NoneType, UnionType
+from typing import Any, Literal, TypeVar, cast, get_args, get_origin, get_type_hints
 
 import numpy as np
 
+from aihf_control.errors import InvalidData
 from aihf_control.runs.processes import Process
 
+T = TypeVar("T")
 TEMPORARY_PREFIX = ".tmp-"
 LEFTOVER_SECONDS = 3600.0
 """Age at which a temporary file is given up even if its writer may live, on another host."""
@@ -136,6 +141,56 @@ def plain(value: object) -> Any:
     if isinstance(value, np.generic):
         return value.item()
     raise TypeError(f"{type(value).__name__} cannot be written as JSON")
+
+
+def read_json_if_there(path: Path) -> dict[str, Any] | None:
+    """The JSON object in the file `path`, None if there is none. Raises `InvalidData`, naming `path`."""
+    try:
+        record = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError, RecursionError) as error:
+        raise InvalidData(f"{path}: cannot be read as JSON ({error}): restore it or move it away") from error
+    if not isinstance(record, dict):
+        raise InvalidData(f"{path}: is not a JSON object: restore it or move it away")
+    return record
+
+
+def read_json(path: Path, remedy: str = "restore it") -> dict[str, Any]:
+    """The same of a file that has to be there."""
+    record = read_json_if_there(path)
+    if record is None:
+        raise InvalidData(f"{path}: is missing: {remedy}")
+    return record
+
+
+def _convert(path: Path, name: str, value: Any, kind: Any) -> Any:
+    """`value` as the annotation `kind` asks, or an error naming `path` and the dotted `name`."""
+    options = get_args(kind) if isinstance(kind, UnionType) else (kind,)
+    if value is None and NoneType in options:
+        return None
+    kind = options[0]
+    if is_dataclass(kind) and isinstance(value, dict):
+        return build(path, cast(type, kind), value, f"{name}.")
+    if get_origin(kind) is tuple and isinstance(value, list):
+        return tuple(_convert(path, f"{name}[{i}]", item, get_args(kind)[0]) for i, item in enumerate(value))
+    if get_origin(kind) is Literal:
+        expected, fits = " or ".join(get_args(kind)), value in get_args(kind)
+    else:
+        accepted = (int, float) if kind is float else get_origin(kind) or kind
+        expected, fits = getattr(kind, "__name__", str(kind)), isinstance(value, accepted)
+    if not fits or isinstance(value, bool) or (isinstance(value, float) and not math.isfinite(value)):
+        raise InvalidData(f"{path}: {name} is {value!r}, expected {expected}")
+    return value
+
+
+def build(path: Path, kind: type[T], record: dict[str, Any], prefix: str = "") -> T:
+    """The dataclass `kind` out of a JSON object from `path`; keys it does not know are left alone.
+
+    Raises `InvalidData`, naming file and field.
+    """
+    hints = get_type_hints(kind)
+    return kind(**{name: _convert(path, prefix + name, record.get(name), hints[name]) for name in hints})
 
 
 def write_json(path: Path, record: Mapping[str, Any]) -> None:

@@ -11,14 +11,17 @@ import io
 import json
 import re
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass
 from numbers import Integral
 from pathlib import Path
 from typing import Any, Literal
 
+from aihf_control.errors import InvalidData
 from aihf_control.runs.files import (
+    build,
     make_folder,
     plain,
+    read_json_if_there,
     remove_folder,
     remove_leftovers,
     write_atomically,
@@ -34,10 +37,6 @@ _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 _LONGEST_BATCH_NAME = 64
 
 
-class InvalidRun(ValueError):
-    """A file of a run breaks its format; the message names file and field."""
-
-
 @dataclass(frozen=True)
 class RunPaths:
     """Where the runs of one method are: `<root>/<study>/<task>/<method>/`, root being `results/runs`."""
@@ -51,7 +50,7 @@ class RunPaths:
         for field in ("study", "task", "method"):
             name = getattr(self, field)
             if not _NAME.fullmatch(name):
-                raise InvalidRun(f"{field} is {name!r}: use letters, digits, '.', '_' and '-'")
+                raise InvalidData(f"{field} is {name!r}: use letters, digits, '.', '_' and '-'")
 
     @property
     def folder(self) -> Path:
@@ -94,8 +93,8 @@ def write_config(folder: Path, config: Mapping[str, Any]) -> None:
 
 
 def read_config(folder: Path) -> dict[str, Any] | None:
-    """`config.json`, None if there is none. Raises `InvalidRun` if it cannot be read."""
-    return _read(folder / "config.json")
+    """`config.json`, None if there is none. Raises `InvalidData` if it cannot be read."""
+    return read_json_if_there(folder / "config.json")
 
 
 def write_status(folder: Path, status: Status) -> None:
@@ -105,14 +104,15 @@ def write_status(folder: Path, status: Status) -> None:
 
 
 def read_status(folder: Path) -> Status | None:
-    """`status.json`, None if there is none. Raises `InvalidRun` if it breaks its format."""
-    record = _read(folder / "status.json")
+    """`status.json`, None if there is none. Raises `InvalidData` if it breaks its format."""
+    path = folder / "status.json"
+    record = read_json_if_there(path)
     if record is None:
         return None
-    known = [field.name for field in fields(Status)]
-    if sorted(record) != sorted(known) or record["state"] not in ("running", "finished", "failed"):
-        raise InvalidRun(f"{folder / 'status.json'}: needs the fields {', '.join(known)} and a known state")
-    return Status(**record)
+    status = build(path, Status, record)
+    if status.state == "failed" and status.failed_at_step is None:
+        raise InvalidData(f"{path}: failed_at_step is None, though state is failed: it needs a step")
+    return status
 
 
 def write_progress(folder: Path, rows: Sequence[Mapping[str, float]]) -> None:
@@ -134,18 +134,6 @@ def _number(value: float) -> str:
     return str(int(value)) if isinstance(value, Integral) else repr(float(value))
 
 
-def _read(path: Path) -> dict[str, Any] | None:
-    try:
-        record = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        return None
-    except (OSError, ValueError, RecursionError) as error:
-        raise InvalidRun(f"{path}: cannot be read as JSON ({error}): restore it or move it away") from error
-    if not isinstance(record, dict):
-        raise InvalidRun(f"{path}: is not a JSON object: restore it or move it away")
-    return record
-
-
 def _recorded_batches(paths: RunPaths) -> Iterator[tuple[tuple[int, ...], bool]]:
     """Each batch that a `config.json` names, and whether all of its seeds have ended."""
     batches = set()
@@ -155,7 +143,7 @@ def _recorded_batches(paths: RunPaths) -> Iterator[tuple[tuple[int, ...], bool]]
             continue
         batch = config.get("batch")
         if not isinstance(batch, list) or not batch or not all(type(seed) is int for seed in batch):
-            raise InvalidRun(f"{folder / 'config.json'}: batch is {batch!r}, expected a list of seeds")
+            raise InvalidData(f"{folder / 'config.json'}: batch is {batch!r}, expected a list of seeds")
         batches.add(tuple(batch))
     for batch in sorted(batches):
         statuses = [read_status(paths.seed(seed)) for seed in batch]
@@ -165,7 +153,7 @@ def _recorded_batches(paths: RunPaths) -> Iterator[tuple[tuple[int, ...], bool]]
 def find_batches(paths: RunPaths) -> list[tuple[int, ...]]:
     """The batches that were begun and not ended, each as recorded: it is resumed whole or not at all.
 
-    A batch counts from its first `config.json` on, before any checkpoint. Raises `InvalidRun`.
+    A batch counts from its first `config.json` on, before any checkpoint. Raises `InvalidData`.
     """
     return [batch for batch, ended in _recorded_batches(paths) if not ended]
 

@@ -22,15 +22,16 @@ import torch
 from safetensors import SafetensorError
 from torch import Tensor
 
+from aihf_control.errors import InvalidData
 from aihf_control.runs.files import (
     make_folder,
     plain,
+    read_json,
     remove_folder,
     remove_leftovers,
     sha256,
     write_atomically,
 )
-from aihf_control.runs.folder import InvalidRun
 
 FORMAT = 1
 KEPT_ROUNDS = 2
@@ -106,7 +107,7 @@ class Checkpoint:
     def load_latest(self) -> Loaded | None:
         """The newest round of which every file verifies; None if there is none: start from the beginning.
 
-        Each newer one that does not is named in a warning. Raises `InvalidRun` for a checkpoint of another
+        Each newer one that does not is named in a warning. Raises `InvalidData` for a checkpoint of another
         format, which is whole but not for this version.
         """
         remove_leftovers(self.folder)
@@ -174,19 +175,14 @@ def _digest(body: Mapping[str, Any]) -> str:
 
 def _read_manifest(path: Path, round: int) -> dict[str, Any]:
     try:
-        body = json.loads(path.read_text(encoding="utf-8"))
-        expected = body.pop("sha256")
-    except FileNotFoundError as error:
-        raise _Unverified(f"{path}: is missing, as after a kill in the middle of a save") from error
-    except OSError as error:
-        raise _Unverified(f"{path}: {error.strerror}") from error
-    except (ValueError, RecursionError, KeyError, AttributeError, TypeError) as error:
-        raise _Unverified(f"{path}: is not a manifest") from error
-    found = _digest(body)
+        body = read_json(path, "as after a kill in the middle of a save")
+    except InvalidData as error:
+        raise _Unverified(str(error)) from error
+    expected, found = body.pop("sha256", None), _digest(body)
     if found != expected:
         raise _Unverified(f"{path}: SHA-256 is {found[:12]}…, it says {str(expected)[:12]}…")
     if body.get("format") != FORMAT:
-        raise InvalidRun(f"{path}: format is not {FORMAT}: use the version of the package that wrote it")
+        raise InvalidData(f"{path}: format is not {FORMAT}: use the version of the package that wrote it")
     if body.get("round") != round:
         raise _Unverified(f"{path}: is the manifest of round {body.get('round')}")
-    return dict(body)
+    return body

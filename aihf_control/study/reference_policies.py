@@ -23,8 +23,7 @@ from aihf_control.errors import InvalidData
 from aihf_control.learn.networks import SquashedGaussianActor
 from aihf_control.learn.rollouts import Roller
 from aihf_control.learn.sb3 import load_actor, save_policy
-from aihf_control.runs.files import sha256, write_json
-from aihf_control.runs.records import build, load_json
+from aihf_control.runs.files import build, read_json, sha256, write_json
 
 FIRST_TRAINING_SEED = 1000
 EPISODES = 20
@@ -174,12 +173,12 @@ def write_policies(
 
 
 def read_manifest(task: Task, folder: Path) -> Manifest:
-    """The manifest of a task's policies; raises `InvalidData` naming the command that makes it, and
-    `InvalidResults` naming file and field where it is damaged."""
+    """The manifest of a task's policies; raises `InvalidData` naming the command that makes it, or
+    file and field where it is damaged."""
     path = folder / "manifest.json"
-    if not path.is_file():
-        raise InvalidData(f"{path} is missing: train the policies with `aihf data train --task {task.name}`")
-    manifest = build(path, Manifest, load_json(path))
+    manifest = build(
+        path, Manifest, read_json(path, f"train the policies with `aihf data train --task {task.name}`")
+    )
     if manifest.environment != task.env_id:
         raise InvalidData(f"{path}: environment is {manifest.environment!r}, {task.name} is {task.env_id}")
     return manifest

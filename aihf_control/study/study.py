@@ -24,7 +24,6 @@ from aihf_control.methods.settings import Settings
 from aihf_control.methods.table import METHODS
 from aihf_control.runs.folder import (
     MAY_DIFFER,
-    InvalidRun,
     RunPaths,
     differences,
     find_batches,
@@ -109,7 +108,7 @@ def name_beside(studies: Sequence[tuple[Study, Feedback | None]], folders: Folde
         try:
             for study, feedback in studies:
                 check_study(replace(study, name=name), feedback, folders)
-        except (InvalidData, InvalidRun):
+        except InvalidData:
             continue
         return name
     raise AssertionError("there is always a free number")

@@ -32,10 +32,9 @@ from aihf_control.cluster.submissions import (
     verdict,
     write_submission,
 )
-from aihf_control.errors import InvalidChoice
-from aihf_control.runs.folder import InvalidRun, RunPaths, Status, write_config, write_status
+from aihf_control.errors import InvalidChoice, InvalidData
+from aihf_control.runs.folder import RunPaths, Status, write_config, write_status
 from aihf_control.runs.locks import SeedLock
-from aihf_control.runs.records import InvalidResults
 
 STUDY = "grid"
 
@@ -130,7 +129,7 @@ def test_a_plan_comes_back_and_damage_is_named(tmp_path: Path) -> None:
     assert [found for _, found in read_submissions(tmp_path)] == [ours, ours]
     broken = asdict(ours) | {"groups": [{"task": "hopper", "method": 3, "seeds": [0]}]}
     (folders[0] / "plan.json").write_text(json.dumps(broken))
-    with pytest.raises(InvalidResults, match=r"plan\.json: groups\[0\]\.method is 3, expected str"):
+    with pytest.raises(InvalidData, match=r"plan\.json: groups\[0\]\.method is 3, expected str"):
         read_submissions(tmp_path)
 
 
@@ -225,7 +224,7 @@ def test_a_lost_job_is_named_with_the_end_of_its_log_until_its_seeds_have_ended(
 
 def test_a_folder_that_is_no_study_is_named(tmp_path: Path) -> None:
     for folder in (tmp_path, tmp_path / "missing"):
-        with pytest.raises(InvalidRun, match="no run and no sweep here"):
+        with pytest.raises(InvalidData, match="no run and no sweep here"):
             status.read_progress(folder)
 
 

@@ -19,6 +19,7 @@ from matplotlib.legend import Legend
 from matplotlib.lines import Line2D
 from matplotlib.text import Text
 
+from aihf_control.errors import InvalidData
 from aihf_control.methods.table import METHODS
 from aihf_control.report.figure5 import figure5
 from aihf_control.report.findings import yardstick
@@ -30,7 +31,6 @@ from aihf_control.report.reward_quality import reward_panels
 from aihf_control.report.style import compact, spread
 from aihf_control.report.tables import csv_text, markdown, tabulate, text
 from aihf_control.report.write import write_report
-from aihf_control.runs.records import InvalidResults
 from aihf_control.words import seed_list
 from benchmarks.figure5 import main
 
@@ -477,7 +477,7 @@ def test_errors_write_nothing(tmp_path: Path) -> None:
         write_report(tmp_path / "s", tmp_path / "out")
     folder = write_run(tmp_path / "s", "hopper", "aihf", 0, [0, 1, 2])
     (folder / "progress.csv").write_text("step\n")
-    with pytest.raises(InvalidResults, match=r"seed_0/progress\.csv: column return_mean"):
+    with pytest.raises(InvalidData, match=r"seed_0/progress\.csv: column return_mean"):
         write_report(tmp_path / "s", tmp_path / "out")
     assert not (tmp_path / "out").exists()
 
@@ -566,7 +566,7 @@ def test_errors_name_file_and_field(tmp_path: Path) -> None:
     folder = write_run(tmp_path / "s", "hopper", "aihf", 0, [0, 1, 2])
 
     def refused(match: str) -> None:
-        with pytest.raises(InvalidResults, match=match):
+        with pytest.raises(InvalidData, match=match):
             write_report(tmp_path / "s", tmp_path / "report")
         assert not (tmp_path / "report").exists()
 
@@ -597,9 +597,9 @@ def test_runs_that_cannot_be_compared(tmp_path: Path) -> None:
     study = tmp_path / "s"
     write_run(study, "hopper", "aihf", 0, [0, 1, 2])
     folder = write_run(study, "hopper", "rlhf", 0, [0, 1, 2], demonstrations=1.0)
-    with pytest.raises(InvalidResults, match=r"rlhf/seed_0/config\.json: feedback differs from .*aihf"):
+    with pytest.raises(InvalidData, match=r"rlhf/seed_0/config\.json: feedback differs from .*aihf"):
         read_results(study)
     shutil.rmtree(folder)
     write_run(study, "hopper", "aihf", 1, [0, 1])
-    with pytest.raises(InvalidResults, match=r"aihf/seed_1/progress\.csv: step has 2 rows up to 10"):
+    with pytest.raises(InvalidData, match=r"aihf/seed_1/progress\.csv: step has 2 rows up to 10"):
         read_results(study)

@@ -12,8 +12,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from aihf_control.errors import InvalidData
 from aihf_control.runs.folder import (
-    InvalidRun,
     RunPaths,
     Status,
     differences,
@@ -50,7 +50,7 @@ def test_paths(paths: RunPaths, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("name", ["..", "../x", "/etc/x", "a/b", "a\0", "", "-x"])
 def test_a_name_never_leads_out_of_the_root(tmp_path: Path, name: str) -> None:
-    with pytest.raises(InvalidRun, match=r"^task is "):
+    with pytest.raises(InvalidData, match=r"^task is "):
         RunPaths(tmp_path, "bench", name, "aihf")
 
 
@@ -96,7 +96,7 @@ def test_status_round_trip_and_its_fields(tmp_path: Path) -> None:
 @pytest.mark.parametrize("text", ["{", "[]", "\udcff", '{"state": "running"}', "[" * 100_000])
 def test_a_broken_file_is_named(tmp_path: Path, text: str) -> None:
     (tmp_path / "status.json").write_bytes(text.encode(errors="surrogateescape"))
-    with pytest.raises(InvalidRun, match=str(tmp_path / "status.json")):
+    with pytest.raises(InvalidData, match=str(tmp_path / "status.json")):
         read_status(tmp_path)
 
 
@@ -121,7 +121,7 @@ def test_a_failed_seed_does_not_end_its_batch(paths: RunPaths) -> None:
 @pytest.mark.parametrize("batch", [None, [], "0-1", [0, "1"]])
 def test_a_batch_that_is_none_is_named(paths: RunPaths, batch: Any) -> None:
     write_config(paths.seed(0), {"batch": batch})
-    with pytest.raises(InvalidRun, match=r"seed_0/config\.json: batch is "):
+    with pytest.raises(InvalidData, match=r"seed_0/config\.json: batch is "):
         find_batches(paths)
 
 

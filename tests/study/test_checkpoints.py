@@ -15,8 +15,8 @@ import pytest
 import torch
 from torch import Tensor
 
+from aihf_control.errors import InvalidData
 from aihf_control.runs.files import CannotWrite
-from aihf_control.runs.folder import InvalidRun
 from aihf_control.study.checkpoints import Checkpoint, Loaded
 
 SEEDS, NEW_STEPS, WIDTH = 2, 4, 5
@@ -301,7 +301,7 @@ def test_a_checkpoint_of_another_format_is_not_thrown_away(
     monkeypatch.setattr("aihf_control.study.checkpoints.FORMAT", 2)
     saved_rounds(tmp_path, 1)
     monkeypatch.undo()
-    with pytest.raises(InvalidRun, match="format is not 1"):
+    with pytest.raises(InvalidData, match="format is not 1"):
         Checkpoint(tmp_path).load_latest()
     assert json.loads((tmp_path / "round_00001.json").read_text())["format"] == 2
 

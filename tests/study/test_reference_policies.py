@@ -13,7 +13,6 @@ from aihf_control.envs.tasks import TASKS
 from aihf_control.errors import InvalidData
 from aihf_control.learn.rollouts import Roller
 from aihf_control.learn.sb3 import load_actor
-from aihf_control.runs.records import InvalidResults
 from aihf_control.study import reference_policies
 from aihf_control.study.reference_policies import (
     SHARES,
@@ -78,7 +77,7 @@ def test_a_changed_file_is_refused(tmp_path: Path) -> None:
 )
 def test_a_damaged_manifest_is_named(tmp_path: Path, text: str, message: str) -> None:
     (tmp_path / "manifest.json").write_text(text)
-    with pytest.raises(InvalidResults, match=f"manifest.json: {message}"):
+    with pytest.raises(InvalidData, match=f"manifest.json: {message}"):
         references(HOPPER, tmp_path)
 
 
