@@ -14,7 +14,7 @@ from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.stats import trim_mean
+from scipy.stats import mannwhitneyu, trim_mean
 
 from aihf_control.arrays import Floats, Integers, require_finite, require_shape
 from aihf_control.errors import InvalidData
@@ -26,6 +26,9 @@ CONFIDENCE = 0.95
 RANGE_BELOW_SEEDS = 5
 """With fewer seeds than this an interval is the seeds' minimum and maximum: resampling 3 or 4 numbers
 says little, and those can all be shown."""
+
+FINAL_EVALUATIONS = 5
+"""A final score is the mean over at least so many evaluations."""
 
 _BLOCK_FLOATS = 4_000_000  # bootstrap samples held at once: bounds memory, changes no number
 
@@ -178,6 +181,23 @@ def performance_profile(scores: Floats, thresholds: Floats) -> Floats:
     bootstrap. Source: the run-score distribution, section 4.2 of the paper above.
     """
     return np.asarray(np.mean(scores[..., None] > thresholds, axis=(-3, -2)))
+
+
+def final_score(returns: Floats) -> Floats:
+    """What curves `returns` (..., T) end at: the mean of the last tenth of their evaluations, at least
+    `FINAL_EVALUATIONS` or all there are: (...). A single evaluation would be an accident.
+    """
+    return np.asarray(returns[..., -max(FINAL_EVALUATIONS, returns.shape[-1] // 10) :].mean(axis=-1))
+
+
+def steps_to(height: float, steps: Integers, returns: Floats) -> Floats:
+    """The first of `steps` (T,) at which curves `returns` (..., T) reach `height`, infinite if never."""
+    return np.asarray(np.where(returns >= height, steps, np.inf).min(axis=-1))
+
+
+def exact_p(x: Floats, y: Floats) -> float:
+    """Of the two-sided Mann–Whitney test of `x` (R,) against `y` (Q,), from all their orders."""
+    return float(mannwhitneyu(x, y, alternative="two-sided", method="exact").pvalue)
 
 
 def area_under_curve(steps: Floats | Integers, returns: Floats) -> Floats:

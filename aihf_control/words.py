@@ -13,6 +13,11 @@ def number(value: float) -> str:
     return f"{value:,.0f}" if abs(value) >= 100 else f"{value:,.1f}"
 
 
+def share(value: float) -> str:
+    """A normalised score or a probability for people."""
+    return f"{round(value, 2) + 0.0:.2f}"  # never -0.00
+
+
 def text_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     """A table for a terminal, columns aligned."""
     widths = [max(map(len, column)) for column in zip(header, *rows, strict=True)]

@@ -25,7 +25,13 @@ from aihf_control.errors import InvalidData
 from aihf_control.report.style import render
 from aihf_control.runs.files import make_folder, read_json, write_atomically
 from aihf_control.runs.records import read_progress_table
-from aihf_control.statistics import CONFIDENCE, RANGE_BELOW_SEEDS, seed_interval
+from aihf_control.statistics import (
+    CONFIDENCE,
+    FINAL_EVALUATIONS,
+    RANGE_BELOW_SEEDS,
+    final_score,
+    seed_interval,
+)
 from aihf_control.words import seed_list
 
 RESULTS = Path(__file__).parents[1] / "results" / "learner"
@@ -145,7 +151,7 @@ def table_rows(curves: Curves) -> list[tuple[Any, ...]]:
     """A row for each of `MARKS` that the curve passes, and for its end."""
     rows = []
     for mark in sorted({*(m for m in MARKS if m in curves.steps), int(curves.steps[-1])}):
-        at = curves.returns[:, list(curves.steps).index(mark)]
+        at = final_score(curves.returns[:, : list(curves.steps).index(mark) + 1])
         interval = seed_interval(at, np.random.default_rng(0))
         numbers = (round(float(v), 1) for v in (interval.estimate, interval.low, interval.high))
         pace = round(curves.facts["seconds_per_seed_step"], 5)
@@ -158,8 +164,9 @@ def markdown(rows: pd.DataFrame, curves: list[Curves]) -> str:
     lines = [
         "# The oracle under several learners",
         "",
-        f"Return in the standard environment, IQM over seeds with its {CONFIDENCE:.0%} bootstrap interval "
-        f"(under {RANGE_BELOW_SEEDS} seeds: all of their range). Seconds a seed-step are of the runs "
+        "Return in the standard environment, of each seed the mean over the last tenth of its evaluations "
+        f"until then, at least {FINAL_EVALUATIONS}; IQM over seeds with its {CONFIDENCE:.0%} bootstrap "
+        f"interval (under {RANGE_BELOW_SEEDS} seeds: all of their range). Seconds a seed-step are of the runs "
         "themselves, which shared a machine with other work; fair ratios are in `results/speed/`.",
         "",
         "| Task | Critic | Seeds | Steps | Return | s a seed-step |",

@@ -1,6 +1,7 @@
 """Statistics against matrices worked by hand, against SciPy, and against known coverage."""
 
 from functools import partial
+from itertools import combinations
 
 import numpy as np
 import pytest
@@ -10,6 +11,8 @@ from aihf_control.errors import InvalidData
 from aihf_control.statistics import (
     aggregate_interquartile_mean,
     area_under_curve,
+    exact_p,
+    final_score,
     improvement_interval,
     interquartile_mean,
     mean_improvement_interval,
@@ -17,6 +20,7 @@ from aihf_control.statistics import (
     pooled_bootstrap,
     probability_of_improvement,
     seed_interval,
+    steps_to,
     stratified_bootstrap,
 )
 
@@ -191,6 +195,27 @@ def test_performance_profile_by_hand() -> None:
     interval = stratified_bootstrap(scores, profile, np.random.default_rng(0))
     np.testing.assert_array_equal(interval.estimate, [1.0, 0.75, 0.5, 0.0])
     np.testing.assert_array_equal(interval.low[[0, 3]], [1.0, 0.0])
+
+
+def test_a_final_score_is_the_mean_of_the_last_tenth_or_of_five() -> None:
+    curves = np.arange(200.0).reshape(2, 100)
+    np.testing.assert_array_equal(final_score(curves), [94.5, 194.5])  # of 90 … 99
+    np.testing.assert_array_equal(final_score(curves[:, :41]), [38.0, 138.0])  # of 36 … 40
+    np.testing.assert_array_equal(final_score(curves[:, :3]), [1.0, 101.0])
+
+
+def test_steps_to_a_height() -> None:
+    curves = np.array([[0.0, 5.0, 3.0, 9.0], [4.9, 4.9, 4.9, 4.9]])
+    np.testing.assert_array_equal(steps_to(5.0, np.arange(4) * 10, curves), [10.0, np.inf])
+
+
+def test_exact_p_counts_all_orders() -> None:
+    """Of the C(6, 3) ways to deal six ranks, those whose U is as far from its mean, counted one by one."""
+    x, y = np.array([1.0, 4.0, 6.0]), np.array([2.0, 3.0, 5.0])
+    ranks = sorted([*x, *y])
+    wins = [sum(a > b for a in dealt for b in ranks if b not in dealt) for dealt in combinations(ranks, 3)]
+    far = [abs(u - 4.5) >= abs(sum(a > b for a in x for b in y) - 4.5) for u in wins]
+    assert exact_p(x, y) == pytest.approx(sum(far) / len(far))
 
 
 def test_area_under_curve_by_hand() -> None:

@@ -8,15 +8,12 @@ from dataclasses import dataclass
 import numpy as np
 
 from aihf_control.envs.tasks import task_title
-from aihf_control.methods.table import method_label
+from aihf_control.methods.table import line_of, method_label
 from aihf_control.report.results import MethodResults, StudyResults, TaskResults
 from aihf_control.report.scores import OURS, Line
-from aihf_control.statistics import interquartile_mean
+from aihf_control.statistics import final_score, interquartile_mean
 from aihf_control.words import number
 
-RIVALS = ("rlhf", "ipl")
-FIRM = 0.9
-"""P(AIHF > rival) above which AIHF is said to be better."""
 CONTROL = "irl"
 """AIHF without its preference term, with the same settings and budget."""
 
@@ -29,7 +26,7 @@ class Yardstick:
     final: float
     demonstrations: float
     oracle: float | None
-    """IQM of the oracle at its last evaluation that is not after AIHF's last; None without an oracle."""
+    """The oracle's final IQM, had it ended with AIHF; None without an oracle."""
     oracle_step: int | None
     steps: int
 
@@ -60,12 +57,12 @@ def _height_at(results: MethodResults | None, step: int) -> tuple[float | None, 
     if results is None:
         return None, None
     row = int(np.searchsorted(results.steps, step, side="right")) - 1
-    return float(interquartile_mean(results.returns[:, row])), int(results.steps[row])
+    return float(interquartile_mean(final_score(results.returns[:, : row + 1]))), int(results.steps[row])
 
 
 def _yardstick_sentence(measured: Yardstick) -> str:
     name, demonstrations = task_title(measured.task), number(measured.demonstrations)
-    ours = f"{name}: AIHF's {number(measured.final)} at step {measured.steps:,}"
+    ours = f"{name}: AIHF's final {number(measured.final)}, at step {measured.steps:,},"
     if measured.oracle is None:
         of = f"the demonstrations' mean, {demonstrations} (there is no oracle to compare with)"
     else:
@@ -80,46 +77,35 @@ def _yardstick_sentence(measured: Yardstick) -> str:
 
 
 def _probability(line: Line) -> str:
-    """`P(AIHF > RLHF) = 0.93 [0.80 to 1.00]`, with a word on how little few seeds say."""
-    score = line.improvement
-    assert score is not None
-    seeds = min(len(results.runs) for results in line.results)
-    said = f"P(AIHF > {method_label(line.method)}) = {score.estimate:.2f}"
-    if score.interval == "one seed":
-        return f"{said}, from one seed"
-    few = score.interval == "few seeds"
-    weak = f", only {seeds} seed{'s' if seeds > 1 else ''}: weak evidence" if few else ""
-    return f"{said} [{score.low:.2f} to {score.high:.2f}]{weak}"
+    return f"P(AIHF > {method_label(line.method)}) = {line.improvement}"
 
 
 def _rival_sentence(name: str, lines: Sequence[Line]) -> str | None:
-    rivals = [line for line in lines if line.method in RIVALS and line.improvement is not None]
-    if not rivals:
+    """AIHF against every other method that is drawn as its rival, verdicts only from enough seeds."""
+    rivals = [(line, line.improvement) for line in lines if line_of(line.method) == "thick"]
+    found = [(line, improvement) for line, improvement in rivals if improvement]
+    if not found:
         return None
-    said = "; ".join(_probability(line) for line in rivals)
-    won = [line for line in rivals if line.improvement and line.improvement.estimate > FIRM]
-    names = [method_label(line.method) for line in won or rivals]
-    if won:
-        verdict = f"above {' and '.join(names)}" + (" alone" if len(won) < len(rivals) else "")
-    else:
-        verdict = f"above neither {' nor '.join(names)}" if len(names) > 1 else f"not above {names[0]}"
-    return f"{name}: AIHF is {verdict} with P > {FIRM}: {said}."
+    words = {"above": "above", "below": "below", "level": "not told apart from"}
+    parts = []
+    for verdict, said in words.items():
+        names = [method_label(line.method) for line, improvement in found if improvement.verdict == verdict]
+        parts += [f"{said} {' and '.join(names)}"] if names else []
+    told = f"AIHF is {', '.join(parts)}: " if parts else ""
+    return f"{name}: {told}{'; '.join(_probability(line) for line, _ in found)}."
 
 
 def _control_sentence(name: str, lines: Sequence[Line]) -> str | None:
     line = next((line for line in lines if line.method == CONTROL and line.improvement), None)
     if line is None or line.improvement is None:
         return None
-    score = line.improvement
-    if score.interval == "one seed":
-        verdict = "one seed cannot say whether preferences add anything to the demonstrations"
-    elif score.low > 0.5:
-        verdict = "preferences add to what the demonstrations alone give"
-    elif score.high < 0.5:
-        verdict = "preferences take away from what the demonstrations alone give"
-    else:
-        verdict = "preferences do not measurably add to what the demonstrations alone give"
-    return f"{name}: {verdict}: {_probability(line)}."
+    verdicts = {
+        "above": "preferences add to what the demonstrations alone give",
+        "below": "preferences take away from what the demonstrations alone give",
+        "level": "preferences do not measurably add to what the demonstrations alone give",
+        None: "whether preferences add anything to the demonstrations is not known",
+    }
+    return f"{name}: {verdicts[line.improvement.verdict]}: {_probability(line)}."
 
 
 def findings(study: StudyResults, tables: Sequence[Sequence[Line]], overall: Sequence[Line]) -> list[str]:

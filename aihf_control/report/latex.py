@@ -8,9 +8,9 @@ from aihf_control.envs.tasks import task_title
 from aihf_control.methods.table import method_label
 from aihf_control.report.results import StudyResults
 from aihf_control.report.scores import Line, Score
-from aihf_control.report.tables import ALL, FEW, Form, Tables, share
+from aihf_control.report.tables import ALL, Form, Tables, chance, reach
 from aihf_control.statistics import CONFIDENCE, RANGE_BELOW_SEEDS
-from aihf_control.words import NOTHING, number
+from aihf_control.words import NOTHING, number, share
 
 ESCAPES = {
     "\\": r"\textbackslash{}",
@@ -51,12 +51,12 @@ def _cell(score: Score | None, form: Form) -> str:
     )
     if score.interval == "one seed":
         return f"{estimate} (1 seed)"
-    mark = {"few seeds": f"$^{FEW}$", "range": r"$^\dagger$"}.get(score.interval, "")
+    mark = r"$^\dagger$" if score.interval == "range" else ""
     return f"{estimate} [{low} to {high}]{mark}"
 
 
 def _rows(title: str, lines: Sequence[Line]) -> list[str]:
-    rows = [r"\midrule", rf"\multicolumn{{6}}{{l}}{{\textit{{{escape(title)}}}}} \\"]
+    rows = [r"\midrule", rf"\multicolumn{{7}}{{l}}{{\textit{{{escape(title)}}}}} \\"]
     for line in lines:
         if not any(results.runs for results in line.results):
             continue
@@ -65,8 +65,9 @@ def _rows(title: str, lines: Sequence[Line]) -> list[str]:
             str(sum(len(results.runs) for results in line.results)),
             _cell(line.final, number),
             _cell(line.area, number) if line.final else _cell(line.normalised_area, share),
+            escape(reach(line)),
             _cell(line.normalised, share),
-            _cell(line.improvement, share),
+            escape(chance(line)),
         ]
         rows.append(" & ".join(cells) + r" \\")
     return rows
@@ -75,9 +76,9 @@ def _rows(title: str, lines: Sequence[Line]) -> list[str]:
 def _caption(study: StudyResults) -> str:
     return (
         f"{escape(study.name)}: interquartile means over seeds with {CONFIDENCE:.0%} "
-        f"stratified-bootstrap intervals; $^\\dagger$: range of fewer than {RANGE_BELOW_SEEDS} seeds; "
-        f"$^{FEW}$: bootstrap over fewer than {RANGE_BELOW_SEEDS} seeds a task, too narrow. Over all tasks "
-        "the area is that of normalised scores."
+        f"stratified-bootstrap intervals; $^\\dagger$: range of fewer than {RANGE_BELOW_SEEDS} seeds. "
+        "Final: mean over the last tenth of a seed's evaluations. p: exact two-sided Mann--Whitney test. "
+        "Over all tasks the area is that of normalised scores."
     ).replace("%", "\\%")
 
 
@@ -85,9 +86,10 @@ def latex(tables: Tables) -> str:
     """`table.tex`: methods without runs are left out; `table.md` names them."""
     study = tables.study
     body = [
-        r"\begin{tabular}{lrllll}",
+        r"\begin{tabular}{lrlllll}",
         r"\toprule",
-        r"Method & Runs & Final return & Area under curve & Normalised score & P(AIHF $>$ method) \\",
+        r"Method & Runs & Final return & Area under curve & Steps to 90\% & Normalised score "
+        r"& P(AIHF $>$ method) \\",
     ]
     for task, lines in zip(study.tasks, tables.tasks, strict=True):
         body += _rows(task_title(task.task), lines)

@@ -13,7 +13,7 @@ from aihf_control.envs.tasks import task_title
 from aihf_control.methods.table import axis_of, line_of, method_label
 from aihf_control.report.panel_grid import CLONED, PENS, Words, drawn_methods, footer, lay_out, legend_handles
 from aihf_control.report.results import StudyResults
-from aihf_control.report.scores import bootstrap_kind, normalised_finals
+from aihf_control.report.scores import enough_seeds, normalised_finals
 from aihf_control.report.style import fixed_style, method_colour
 from aihf_control.statistics import RANGE_BELOW_SEEDS, RESAMPLES, performance_profile, pooled_bootstrap
 
@@ -31,10 +31,10 @@ def _thresholds(groups: list[list[Floats]]) -> Floats:
 
 def _subtitle(study: StudyResults, few: bool) -> str:
     tasks = ", ".join(task_title(task.task) for task in study.tasks if task.references)
-    narrow = f", too narrow under {RANGE_BELOW_SEEDS} seeds a task" if few else ""
+    none = f"; none under {RANGE_BELOW_SEEDS} seeds a task" if few else ""
     return (
         f"Share of all runs on {tasks} whose final normalised score is above τ; 0 is a random policy, 1 the "
-        f"demonstrations' policy. Higher and further right is better. Band: 95% stratified bootstrap{narrow}."
+        f"demonstrations' policy. Higher and further right is better. Band: 95% stratified bootstrap{none}."
     )
 
 
@@ -53,7 +53,7 @@ def profiles(study: StudyResults, bootstrap_seed: int = 0) -> Figure | None:
         return None
     thresholds = _thresholds(list(scores.values()))
     profile = partial(performance_profile, thresholds=thresholds)
-    few = any(bootstrap_kind(groups) != "bootstrap" for groups in scores.values())
+    few = not all(map(enough_seeds, scores.values()))
     steps = {int(results.steps[-1]) for m in scores for _, results in study.of(m)} - {0}
     with fixed_style():
         words = Words(
@@ -70,9 +70,10 @@ def profiles(study: StudyResults, bootstrap_seed: int = 0) -> Figure | None:
             thin = axis_of(method) == "none"
             (line,) = axes.plot(thresholds, band.estimate, color=colour, linewidth=1.1 if thin else pen.width)
             line.set(linestyle=CLONED if thin else "-", drawstyle="steps-post")
-            opacity = 0.08 if thin else max(pen.band, 0.08)
-            shade = axes.fill_between(thresholds, band.low, band.high, step="post", color=colour)
-            shade.set(alpha=opacity, linewidth=0)
+            if enough_seeds(scores[method]):
+                opacity = 0.08 if thin else max(pen.band, 0.08)
+                shade = axes.fill_between(thresholds, band.low, band.high, step="post", color=colour)
+                shade.set(alpha=opacity, linewidth=0)
         axes.set_xlim(thresholds[0], thresholds[-1])
         axes.set_ylim(0, 1.02)
         axes.yaxis.set_major_formatter(PercentFormatter(1.0))

@@ -31,6 +31,7 @@ from aihf_control.runs.records import (
     RunConfig,
     read_progress_table,
 )
+from aihf_control.statistics import final_score
 
 T = TypeVar("T")
 
@@ -65,8 +66,8 @@ class MethodResults:
 
     @property
     def final(self) -> Floats:
-        """(seeds,) returns of the last evaluation."""
-        return self.returns[:, -1] if self.runs else np.empty(0)
+        """(seeds,) mean returns over each seed's last tenth of evaluations, at least five."""
+        return final_score(self.returns) if self.runs else np.empty(0)
 
     @property
     def finished(self) -> tuple[Run, ...]:
@@ -89,6 +90,8 @@ class TaskResults:
     feedback: FeedbackRecord
     references: References | None
     evaluation_episodes: int
+    precision: str | None
+    environments: str | None
     methods: tuple[MethodResults, ...]
 
 
@@ -118,12 +121,20 @@ def _shared(runs: Sequence[Run], name: str, value: Callable[[RunConfig], T]) -> 
     """The one value all `runs` have; two values cannot stand in one figure."""
     first = runs[0]
     for run in runs[1:]:
-        if value(run.config) != value(first.config):
+        there, here = value(first.config), value(run.config)
+        if there != here:
+            shown = f" ({here} and {there})" if isinstance(here, str) else ""
             raise InvalidData(
-                f"{run.folder / 'config.json'}: {name} differs from {first.folder / 'config.json'}: "
-                "they cannot be compared; rerun one of them, or report its method by itself"
+                f"{run.folder / 'config.json'}: {name} differs from {first.folder / 'config.json'}{shown}: "
+                "they cannot be compared; rerun one of them, or move it to a study of its own"
             )
     return value(first.config)
+
+
+def _arithmetic(runs: Sequence[Run], name: str, value: Callable[[RunConfig], str | None]) -> str | None:
+    """The same of what old runs did not record, and methods without a learner have none of."""
+    told = [run for run in runs if value(run.config) is not None]
+    return _shared(told, name, value) if told else None
 
 
 def _seed_folders(folder: Path) -> list[tuple[int, Path]]:
@@ -219,6 +230,8 @@ def _read_task(root: Path, study: str, task: str, methods: Sequence[str]) -> Tas
         evaluation_episodes=_shared(
             runs, "settings.evaluation_episodes", lambda config: config.settings.evaluation_episodes
         ),
+        precision=_arithmetic(runs, "settings.sac.precision", lambda config: config.settings.precision),
+        environments=_arithmetic(runs, "settings.environments", lambda config: config.settings.environments),
         methods=read,
     )
 
@@ -239,7 +252,8 @@ def read_results(folder: Path) -> StudyResults:
     in a study of several tasks so does one of the benchmark's that was not begun.
 
     Raises `InvalidData`, naming file and field, for a file that breaks its format and for runs that
-    cannot be compared (other feedback, references or preset), and `NoResults` if no run has ended.
+    cannot be compared (other feedback, references, preset, precision or environments), and `NoResults` if
+    no run has ended.
     """
     name, folders = folder.resolve().name, task_folders(folder)
     recorded = [method for root in folders.values() for method in recorded_methods(root)]

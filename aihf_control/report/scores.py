@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 
@@ -18,24 +19,67 @@ from aihf_control.statistics import (
     Interval,
     aggregate_interquartile_mean,
     area_under_curve,
+    exact_p,
     mean_improvement_interval,
     pooled_bootstrap,
     seed_interval,
+    steps_to,
 )
+from aihf_control.words import share
 
 OURS = "aihf"
 """The method that the others are compared with."""
 
+REACHED = 0.9
+Verdict = Literal["above", "below", "level"]
+
 
 @dataclass(frozen=True)
 class Score:
-    """IQM over seeds, or a probability, with bounds."""
+    """IQM over seeds with bounds."""
 
     estimate: float
     low: float
     high: float
     interval: str
-    """`bootstrap` (95%), `range` (minimum, maximum), `few seeds` (a bootstrap of too few), `one seed`."""
+    """`bootstrap` (95%), `range` (minimum and maximum, under 5 seeds) or `one seed`."""
+
+
+@dataclass(frozen=True)
+class Reach:
+    """When a method first reached `REACHED` of the demonstrations' mean return, in its own steps."""
+
+    steps: float | None
+    """Median over its seeds; None if half of them never did."""
+    seeds: int
+    """How many did."""
+
+
+@dataclass(frozen=True)
+class Improvement:
+    """P(AIHF > a method) in final returns. With few seeds it has no bounds, and nothing follows from it."""
+
+    estimate: float
+    low: float | None
+    high: float | None
+    p: float | None
+    """Of the exact two-sided Mann–Whitney test; one task's alone."""
+    seeds: int
+    """The fewest that either has on a task."""
+
+    @property
+    def verdict(self) -> Verdict | None:
+        """Whether AIHF is above the method, by the interval; None from few seeds."""
+        if self.low is None or self.high is None:
+            return None
+        return "above" if self.low > 0.5 else "below" if self.high < 0.5 else "level"
+
+    def __str__(self) -> str:
+        """`0.93 [0.80 to 1.00], p = 0.008`."""
+        if self.low is None or self.high is None:
+            return f"{share(self.estimate)} ({self.seeds} seed{'s' * (self.seeds > 1)}: no verdict)"
+        tested = "" if self.p is None else f", p = {self.p:.3f}" if self.p >= 0.001 else ", p < 0.001"
+        return f"{share(self.estimate)} [{share(self.low)} to {share(self.high)}]{tested}"
 
 
 @dataclass(frozen=True)
@@ -65,8 +109,9 @@ class Line:
     area: Score | None
     normalised: Score | None
     normalised_area: Score | None
-    improvement: Score | None
-    """P(AIHF > this method) in final returns, over the tasks where both have runs."""
+    reached: Reach | None
+    improvement: Improvement | None
+    """Over the tasks where both have runs."""
     cost: Cost | None
 
 
@@ -89,12 +134,9 @@ def areas(results: MethodResults) -> Floats | None:
     return area_under_curve(results.steps, results.returns) if len(results.steps) > 1 else None
 
 
-def bootstrap_kind(groups: Sequence[Floats]) -> str:
-    """`bootstrap` if every task has enough seeds for one, else `few seeds`, or `one seed` on each."""
-    counts = [len(group) for group in groups]
-    if max(counts) == 1:
-        return "one seed"
-    return "bootstrap" if min(counts) >= RANGE_BELOW_SEEDS else "few seeds"
+def enough_seeds(groups: Sequence[Floats]) -> bool:
+    """Whether every task has the seeds that a bootstrap interval needs."""
+    return min(len(group) for group in groups) >= RANGE_BELOW_SEEDS
 
 
 def _as_score(interval: Interval, kind: str) -> Score:
@@ -133,17 +175,33 @@ def _pooled(groups: Sequence[Floats], bootstrap_seed: int) -> Score | None:
         return score_of(groups[0], bootstrap_seed)
     rng = np.random.default_rng(bootstrap_seed)
     interval = pooled_bootstrap(groups, aggregate_interquartile_mean, rng)
-    return _as_score(interval, bootstrap_kind(groups))
+    if enough_seeds(groups):
+        return _as_score(interval, "bootstrap")
+    values = np.concatenate(groups)
+    return Score(float(interval.estimate), float(values.min()), float(values.max()), "range")
 
 
 def _improvement(
     ours: dict[str, MethodResults], pairs: Sequence[tuple[TaskResults, MethodResults]], bootstrap_seed: int
-) -> Score | None:
+) -> Improvement | None:
     both = [(ours[task.task].final, theirs.final) for task, theirs in pairs if task.task in ours]
     if not both or pairs[0][1].method == OURS:
         return None
-    kind = bootstrap_kind([min(pair, key=len) for pair in both])
-    return _as_score(mean_improvement_interval(both, np.random.default_rng(bootstrap_seed)), kind)
+    interval = mean_improvement_interval(both, np.random.default_rng(bootstrap_seed))
+    seeds = min(len(values) for pair in both for values in pair)
+    if seeds < RANGE_BELOW_SEEDS:
+        return Improvement(float(interval.estimate), None, None, None, seeds)
+    p = exact_p(*both[0]) if len(both) == 1 else None
+    return Improvement(float(interval.estimate), float(interval.low), float(interval.high), p, seeds)
+
+
+def _reached(task: TaskResults, results: MethodResults) -> Reach | None:
+    height = REACHED * task.feedback.demonstrations_return
+    if height <= 0:  # such a share says nothing of a return below zero
+        return None
+    first = steps_to(height, results.steps, results.returns)
+    median = float(np.median(first))
+    return Reach(median if np.isfinite(median) else None, int(np.isfinite(first).sum()))
 
 
 def _line(
@@ -163,6 +221,7 @@ def _line(
         area=None if area is None else score_of(area, bootstrap_seed),
         normalised=_pooled([scores for scores in finals if scores is not None], bootstrap_seed),
         normalised_area=_pooled([scores for scores in heights if scores is not None], bootstrap_seed),
+        reached=None if alone is None else _reached(pairs[0][0], alone),
         improvement=_improvement(ours, pairs, bootstrap_seed),
         cost=_cost(pairs),
     )
@@ -173,7 +232,7 @@ def task_lines(study: StudyResults, task: TaskResults, bootstrap_seed: int = 0) 
     return tuple(
         _line(study, results.method, [(task, results)], bootstrap_seed)
         if results.runs
-        else Line(results.method, (task,), (results,), None, None, None, None, None, None)
+        else Line(results.method, (task,), (results,), *[None] * 7)
         for results in task.methods
         if results.method in study.recorded
     )

@@ -11,17 +11,23 @@ from aihf_control.envs.tasks import task_title
 from aihf_control.methods.table import method_label
 from aihf_control.report.findings import findings
 from aihf_control.report.results import StudyResults, TaskResults
-from aihf_control.report.scores import OURS, Cost, Line, Score, overall_lines, task_lines
-from aihf_control.statistics import CONFIDENCE, RANGE_BELOW_SEEDS, RESAMPLES
-from aihf_control.words import NOTHING, duration, markdown_table, number, seed_list, text_table
+from aihf_control.report.scores import (
+    OURS,
+    REACHED,
+    Cost,
+    Line,
+    Score,
+    overall_lines,
+    task_lines,
+)
+from aihf_control.statistics import CONFIDENCE, FINAL_EVALUATIONS, RANGE_BELOW_SEEDS, RESAMPLES
+from aihf_control.words import NOTHING, duration, markdown_table, number, seed_list, share, text_table
 
 ALL = "All tasks"
-FEW = "*"
-"""Marks a bootstrap interval of few seeds."""
 COSTS = ("Steps", "Environment steps", "Wall time a seed")
 TASK_HEADER = (
-    "Method", "Seeds", "Final return", "Area under curve", "Normalised score", "P(AIHF > method)",
-    "Reward accuracy", *COSTS,
+    "Method", "Seeds", "Final return", "Area under curve", f"Steps to {REACHED:.0%}", "Normalised score",
+    "P(AIHF > method)", "Reward accuracy", *COSTS,
 )  # fmt: skip
 ALL_HEADER = ("Method", "Tasks", "Runs", "Normalised score", "Normalised area", "P(AIHF > method)", *COSTS)
 
@@ -45,20 +51,28 @@ def tabulate(study: StudyResults, bootstrap_seed: int = 0) -> Tables:
     return Tables(study, tasks, overall, tuple(findings(study, tasks, overall)))
 
 
-def share(value: float) -> str:
-    """A normalised score or a probability for people."""
-    return f"{round(value, 2) + 0.0:.2f}"  # never -0.00
-
-
 def bracketed(score: Score | None, form: Form) -> str:
-    """`1,820 [1,520 to 2,120]`; a range says so, few seeds are marked."""
+    """`1,820 [1,520 to 2,120]`; a range says so."""
     if score is None:
         return NOTHING
     if score.interval == "one seed":
         return f"{form(score.estimate)} (one seed)"
     word = "range " if score.interval == "range" else ""
-    mark = FEW if score.interval == "few seeds" else ""
-    return f"{form(score.estimate)} [{word}{form(score.low)} to {form(score.high)}]{mark}"
+    return f"{form(score.estimate)} [{word}{form(score.low)} to {form(score.high)}]"
+
+
+def reach(line: Line) -> str:
+    """`120,000`; "120,000 (4 of 5)" where not every seed came so far."""
+    if line.reached is None:
+        return NOTHING
+    seeds = len(line.results[0].runs)
+    some = f" ({line.reached.seeds} of {seeds})" if 0 < line.reached.seeds < seeds else ""
+    return (NOTHING if line.reached.steps is None else f"{line.reached.steps:,.0f}") + some
+
+
+def chance(line: Line) -> str:
+    """`0.93 [0.80 to 1.00], p = 0.008`."""
+    return NOTHING if line.improvement is None else str(line.improvement)
 
 
 def _seeds(line: Line) -> str:
@@ -71,10 +85,18 @@ def _seeds(line: Line) -> str:
 
 def task_cells(line: Line) -> list[str]:
     """A row of one task, under `TASK_HEADER`."""
-    scores = ((line.final, number), (line.area, number), (line.normalised, share), (line.improvement, share))
-    cells = [method_label(line.method), _seeds(line), *(bracketed(score, form) for score, form in scores)]
     accuracy = line.cost and line.cost.reward_accuracy
-    return [*cells, NOTHING if accuracy is None else f"{accuracy:.3f}", *_cost_cells(line)]
+    return [
+        method_label(line.method),
+        _seeds(line),
+        bracketed(line.final, number),
+        bracketed(line.area, number),
+        reach(line),
+        bracketed(line.normalised, share),
+        chance(line),
+        NOTHING if accuracy is None else f"{accuracy:.3f}",
+        *_cost_cells(line),
+    ]
 
 
 def _cost_cells(line: Line) -> list[str]:
@@ -88,9 +110,9 @@ def _cost_cells(line: Line) -> list[str]:
 
 def overall_cells(line: Line) -> list[str]:
     """A row over all tasks, under `ALL_HEADER`."""
-    scores = (line.normalised, line.normalised_area, line.improvement)
-    cells = [method_label(line.method), str(len(line.tasks)), _seeds(line)]
-    return [*cells, *(bracketed(score, share) for score in scores), *_cost_cells(line)]
+    scores = [bracketed(score, share) for score in (line.normalised, line.normalised_area)]
+    cells = [method_label(line.method), str(len(line.tasks)), _seeds(line), *scores]
+    return [*cells, chance(line), *_cost_cells(line)]
 
 
 def notes(task: TaskResults) -> list[str]:
@@ -139,13 +161,18 @@ def preamble(study: StudyResults) -> str:
     ours = "" if OURS in study.methods and study.of(OURS) else " There is no run of AIHF."
     return (
         f"Interquartile means over seeds with, in brackets, {CONFIDENCE:.0%} stratified-bootstrap intervals "
-        f"({RESAMPLES:,} resamples). Under {RANGE_BELOW_SEEDS} seeds a return's brackets hold minimum and "
-        "maximum, and say *range*; what pools tasks or compares methods keeps its bootstrap interval, then "
-        "too narrow and marked \\*. The final return is that of the last evaluation in the standard "
-        "environment; the area under the curve is its mean height over the method's own steps (SAC steps; "
-        "gradient updates for IPL). Normalised score: (return − random) / (expert − random), the expert "
+        f"({RESAMPLES:,} resamples); under {RANGE_BELOW_SEEDS} seeds minimum and maximum, which say *range*. "
+        "A final return is a seed's mean over the last tenth of its evaluations, at least "
+        f"{FINAL_EVALUATIONS}, in the standard environment. The area under the curve is its mean height over "
+        "the method's own steps (SAC steps; gradient updates for IPL). "
+        f"Steps to {REACHED:.0%}: the median over seeds of the first evaluation at {REACHED:.0%} of the "
+        f"demonstrations' mean, {NOTHING} if half of the seeds never reached it. "
+        "Normalised score: (return − random) / (expert − random), the expert "
         "being the demonstrations' policy. P(AIHF > method): the chance that a run of AIHF ends above a run "
-        "of the method, ties counting half, averaged over the tasks where both have runs. A failed seed "
+        "of the method, ties counting half, averaged over the tasks where both have runs, and on one "
+        "task the p of the exact two-sided Mann–Whitney test. AIHF is said to be above a method where the "
+        "interval is all above one half, below it where all below; under "
+        f"{RANGE_BELOW_SEEDS} seeds there is no verdict. A failed seed "
         f"scores as a random policy from its failure on, and is counted.{ours} Reward accuracy is on "
         "held-out pairs; it and environment steps are means over finished seeds. The wall time of a seed is "
         "its share of its batch's. `PROVENANCE.md` says how the runs were made."
@@ -193,7 +220,7 @@ def text(tables: Tables) -> str:
     return "\n\n".join(parts)
 
 
-SCORES = ("final_return", "area_under_curve", "normalised_score", "normalised_area", "aihf_improvement")
+SCORES = ("final_return", "area_under_curve", "normalised_score", "normalised_area")
 
 
 def csv_text(tables: Tables) -> str:
@@ -203,7 +230,8 @@ def csv_text(tables: Tables) -> str:
     writer.writerow(
         ["task", "method", "tasks", "seeds", "seeds_finished", "seeds_failed", "seeds_missing"]
         + [f"{score}_{part}" for score in SCORES for part in ("estimate", "low", "high", "interval")]
-        + [field.name for field in fields(Cost)]
+        + [f"aihf_improvement_{part}" for part in ("estimate", "low", "high", "p")]
+        + ["steps_to_90_percent", "seeds_to_90_percent", *(field.name for field in fields(Cost))]
     )
     named = [(task.task, lines) for task, lines in zip(tables.study.tasks, tables.tasks, strict=True)] + [
         ("all", tables.overall)
@@ -220,8 +248,11 @@ def csv_text(tables: Tables) -> str:
             ]
             seeds = seed_list(line.results[0].seeds) if name != "all" else None
             cells: list[object] = []
-            for score in (line.final, line.area, line.normalised, line.normalised_area, line.improvement):
+            for score in (line.final, line.area, line.normalised, line.normalised_area):
                 cells += [score.estimate, score.low, score.high, score.interval] if score else [None] * 4
-            cost = astuple(line.cost) if line.cost else [None] * len(fields(Cost))
-            writer.writerow([name, line.method, len(line.tasks), seeds, *counts, *cells, *cost])
+            chances = line.improvement
+            cells += [chances.estimate, chances.low, chances.high, chances.p] if chances else [None] * 4
+            cells += astuple(line.reached) if line.reached else [None] * 2
+            cells += astuple(line.cost) if line.cost else [None] * len(fields(Cost))
+            writer.writerow([name, line.method, len(line.tasks), seeds, *counts, *cells])
     return buffer.getvalue()

@@ -35,10 +35,24 @@ class References:
 
 
 @dataclass(frozen=True)
+class LearnerRecord:
+    """The part of a learner's settings that has to be alike in what is compared."""
+
+    precision: str | None
+
+
+@dataclass(frozen=True)
 class SettingsRecord:
-    """The part of a run's settings that reports state."""
+    """The part of a run's settings that reports state, or that has to be alike in what is compared."""
 
     evaluation_episodes: int
+    environments: str | None = None
+    sac: LearnerRecord | None = None
+
+    @property
+    def precision(self) -> str | None:
+        """Of the updates' products."""
+        return self.sac.precision if self.sac else None
 
 
 @dataclass(frozen=True)

@@ -20,7 +20,7 @@ def write_runs(study: Path, finals: list[float], *, state: str = "finished") -> 
         (run / "progress.csv").write_text(
             "step,return_mean,return_std,length_mean,environment_steps\n" + rows
         )
-        status = {"state": state, "step": 40_000, "wall_seconds": 400.0}
+        status = {"state": state, "step": 40_000, "wall_seconds": 400.0, "batch_size": len(finals)}
         (run / "status.json").write_text(json.dumps(status))
         config = {"command": f"aihf bench --study {study.name}", "commit": "abc", "device": "cpu: X",
                   "versions": {"torch": "2"}, "settings": {"sac": SAC}, "steps": 40_000}  # fmt: skip
@@ -34,9 +34,9 @@ def test_curves_become_a_row_a_learner_with_its_command(tmp_path: Path) -> None:
         assert main(["add", name, str(write_runs(tmp_path / name, finals)), *results]) == 0
     assert main(["draw", *results]) == 0
     table = pd.read_csv(tmp_path / "learner" / "table.csv").set_index("critic")
-    # the middle half of five: a quarter off each side leaves 0.75·2 + 3 + 0.75·4 over 2.5
-    assert table.loc["plain", "return_iqm"] == pytest.approx(3.0)
-    assert list(table.loc["other", ["return_low", "return_high", "seeds"]]) == [10.0, 20.0, 2]
+    # every seed's mean over its three evaluations is half its end; the middle three of five
+    assert table.loc["plain", "return_iqm"] == pytest.approx(1.5)
+    assert list(table.loc["other", ["return_low", "return_high", "seeds"]]) == [5.0, 10.0, 2]
     assert table.loc["plain", "seconds_per_seed_step"] == 400 / (5 * 40_000)
     said = (tmp_path / "learner" / "table.md").read_text()
     assert "Hopper-v5, plain: `aihf bench --study plain` at commit abc, bfloat16, cpu: X, seeds 0–4" in said

@@ -81,7 +81,12 @@ def write_run(
         "settings": {"evaluation_episodes": 10, "fixed_horizon": fixed},
     }
     (folder / "config.json").write_text(json.dumps(record | config))
-    status = {"state": "failed" if failed_at is not None else state, "step": 20, "wall_seconds": seconds}
+    status = {
+        "state": "failed" if failed_at is not None else state,
+        "step": 20,
+        "wall_seconds": seconds,
+        "batch_size": 1,
+    }
     status |= {"failed_at_step": failed_at, "reason": "NaN" if failed_at is not None else None}
     (folder / "status.json").write_text(json.dumps(status))
     return folder
@@ -91,15 +96,18 @@ def two_tasks(root: Path) -> Path:
     """AIHF above RLHF on both; IRL on Hopper alone; IPL ends early; HalfCheetah is missing."""
     study = root / "mine"
     for seed in range(5):
-        write_run(study, "hopper", "aihf", seed, [0, 100, 800 + 10 * seed])
-        write_run(study, "hopper", "rlhf", seed, [700, 400, 100 + 10 * seed])
+        write_run(study, "hopper", "aihf", seed, [0, 100, *[800 + 10 * seed] * 5])
+        write_run(study, "hopper", "rlhf", seed, [700, 400, *[100 + 10 * seed] * 5])
         write_run(study, "hopper", "ipl", seed, [600, 500 + seed])
-        write_run(study, "hopper", "irl", seed, [0, 50, 810 + 10 * seed])
+        write_run(study, "hopper", "irl", seed, [0, 50, *[810 + 10 * seed] * 5])
         write_run(study, "hopper", "bc", seed, [650])
-        write_run(study, "hopper", "oracle", seed, [0, 400, 850, 990])
+        write_run(study, "hopper", "oracle", seed, [0, 400, *[850] * 5, 990])
         write_run(study, "hopper", "constant_plus", seed, [0, 5, 5])
         write_run(study, "hopper", "mine", seed, [0, 5, 300])
-        for method, returns in (("aihf", [0, 100, 1500 + 10 * seed]), ("rlhf", [900, 400, 300])):
+        for method, returns in (
+            ("aihf", [0, 100, *[1500 + 10 * seed] * 5]),
+            ("rlhf", [900, 400, *[300] * 5]),
+        ):
             write_run(
                 study, "walker2d", method, seed, returns, random=-100.0, expert=1900.0, demonstrations=1800.0
             )
@@ -119,9 +127,13 @@ def test_numbers_by_hand(tmp_path: Path) -> None:
     aihf = table["hopper", "aihf"]
     assert float(aihf["final_return_estimate"]) == 820.0  # of 800 … 840, the middle three
     assert float(aihf["normalised_score_estimate"]) == pytest.approx(0.82)
-    # (0 + 100) / 2 · 10 + (100 + 820) / 2 · 10, over 20 steps
-    assert float(aihf["area_under_curve_estimate"]) == 255.0
+    # (0 + 100) / 2 · 10 + (100 + 820) / 2 · 10 + 820 · 40, over 60 steps
+    assert float(aihf["area_under_curve_estimate"]) == pytest.approx(37_900 / 60)
     assert aihf["final_return_interval"] == "bootstrap" and aihf["aihf_improvement_estimate"] == ""
+    # 90% of 900 is 810: seed 0 stays at 800, the others are there at step 20
+    assert (aihf["steps_to_90_percent"], aihf["seeds_to_90_percent"]) == ("20.0", "4")
+    # 5 against 5, all above: 2 of the 252 ways to deal ten ranks are as far apart
+    assert float(table["hopper", "rlhf"]["aihf_improvement_p"]) == pytest.approx(2 / 252)
     assert float(table["hopper", "rlhf"]["aihf_improvement_estimate"]) == 1.0
     # against 810, 820 … 850: of 25 pairs AIHF wins 6 and ties 4
     assert float(table["hopper", "irl"]["aihf_improvement_estimate"]) == 8 / 25
@@ -133,8 +145,8 @@ def test_numbers_by_hand(tmp_path: Path) -> None:
     assert float(table["all", "rlhf"]["aihf_improvement_estimate"]) == 1.0
     assert table["hopper", "constant_plus"]["seeds_finished"] == "5"
     assert table["walker2d", "ipl"]["seeds_finished"] == "0"
-    assert (aihf["steps"], aihf["environment_steps"]) == ("20", "20.0")
-    assert (table["hopper", "oracle"]["steps"], table["hopper", "ipl"]["steps"]) == ("30", "10")
+    assert (aihf["steps"], aihf["environment_steps"]) == ("60", "60.0")
+    assert (table["hopper", "oracle"]["steps"], table["hopper", "ipl"]["steps"]) == ("70", "10")
 
 
 def test_what_a_seed_took(tmp_path: Path) -> None:
@@ -152,13 +164,13 @@ def test_what_a_seed_took(tmp_path: Path) -> None:
 
 
 def test_a_failed_seed_scores_as_random_and_stays(tmp_path: Path) -> None:
-    write_run(tmp_path / "s", "hopper", "aihf", 0, [0, 100, 1000], random=20.0)
+    write_run(tmp_path / "s", "hopper", "aihf", 0, [0, 100, *[1000] * 5], random=20.0)
     write_run(tmp_path / "s", "hopper", "aihf", 1, [0, 4000], failed_at=10, random=20.0)
     row = rows(csv_text(tabulate(read_results(tmp_path / "s"))))["hopper", "aihf"]
     assert (row["seeds_finished"], row["seeds_failed"]) == ("1", "1")
     assert (float(row["final_return_low"]), float(row["final_return_high"])) == (20.0, 1000.0)
     # 0 to 20, then 20: the 4000 is not counted
-    assert float(row["area_under_curve_low"]) == 15.0
+    assert float(row["area_under_curve_low"]) == pytest.approx((10 * 10 + 20 * 50) / 60)
 
 
 def test_failed_seeds_without_references_score_zero(tmp_path: Path) -> None:
@@ -192,11 +204,13 @@ def test_sentences(tmp_path: Path) -> None:
     said = "\n".join(tabulate(read_results(two_tasks(tmp_path))).findings)
     for sentence in (
         # the oracle, longer trained, has 850 at AIHF's last step: 820 / 850
-        "Hopper-v5: AIHF's 820 at step 20 is 96% of 850, the lower of the demonstrations' mean 900 and the "
-        "oracle's 850 at the same step.",
-        "Walker2d-v5: AIHF's 1,520 at step 20 is 84% of the demonstrations' mean, 1,800 (there is no oracle",
-        "Hopper-v5: AIHF is above RLHF and IPL with P > 0.9: P(AIHF > RLHF) = 1.00 [1.00 to 1.00]; ",
-        "Walker2d-v5: AIHF is above RLHF with P > 0.9: P(AIHF > RLHF) = 1.00 [1.00 to 1.00].",
+        "Hopper-v5: AIHF's final 820, at step 60, is 96% of 850, the lower of the demonstrations' mean 900 "
+        "and the oracle's 850 at the same step.",
+        "Walker2d-v5: AIHF's final 1,520, at step 60, is 84% of the demonstrations' mean, 1,800 (there is no",
+        "Hopper-v5: AIHF is above RLHF and IPL and BC and mine: "
+        "P(AIHF > RLHF) = 1.00 [1.00 to 1.00], p = 0.008; ",
+        "Walker2d-v5: AIHF is above RLHF: P(AIHF > RLHF) = 1.00 [1.00 to 1.00], p = 0.008.",
+        "Over all tasks: AIHF is above RLHF and IPL and BC and mine: P(AIHF > RLHF) = 1.00 [1.00 to 1.00]; ",
         "Hopper-v5: preferences do not measurably add to what the demonstrations alone give: P(AIHF > IRL)",
     ):
         assert sentence in said
@@ -208,8 +222,9 @@ def test_sentences(tmp_path: Path) -> None:
         ((90, 91, 92, 93, 94), (1, 2, 3, 4, 5), "preferences add to what"),
         ((1, 2, 3, 4, 5), (90, 91, 92, 93, 94), "preferences take away from what"),
         ((1, 2, 3, 4, 5), (1, 2, 3, 4, 5), "preferences do not measurably add to what"),
-        ((9, 9, 9), (1, 1, 1), "only 3 seeds: weak evidence"),
-        ((9,), (1,), "one seed cannot say whether preferences add"),
+        ((9, 9, 9), (1, 1, 1), "is not known: P(AIHF > IRL) = 1.00 (3 seeds: no verdict)."),
+        ((9, 9, 9, 9, 9), (1, 1, 1, 1), "is not known: P(AIHF > IRL) = 1.00 (4 seeds: no verdict)."),
+        ((9,), (1,), "is not known: P(AIHF > IRL) = 1.00 (1 seed: no verdict)."),
     ],
 )
 def test_what_preferences_add(
@@ -217,13 +232,13 @@ def test_what_preferences_add(
 ) -> None:
     for method, finals in (("aihf", ours), ("irl", theirs)):
         for seed, final in enumerate(finals):
-            write_run(tmp_path / "s", "hopper", method, seed, [0, 0, final])
+            write_run(tmp_path / "s", "hopper", method, seed, [0, 0, *[final] * 5])
     findings = tabulate(read_results(tmp_path / "s")).findings
     assert words in findings[-1]
 
 
 def test_yardstick_below_zero_gives_no_share(tmp_path: Path) -> None:
-    write_run(tmp_path / "s", "hopper", "aihf", 0, [0, 0, 5], demonstrations=-10.0)
+    write_run(tmp_path / "s", "hopper", "aihf", 0, [0, 0, *[5] * 5], demonstrations=-10.0)
     study = read_results(tmp_path / "s")
     measured = yardstick(study.tasks[0])
     assert measured is not None and measured.height == -10.0 and measured.share is None
@@ -258,24 +273,24 @@ def test_what_is_missing_or_failed_is_said_everywhere(tmp_path: Path) -> None:
 def test_a_pool_is_as_strong_as_its_weakest_task(tmp_path: Path) -> None:
     for task, seeds in (("hopper", 3), ("walker2d", 1)):
         for seed in range(seeds):
-            write_run(tmp_path / "s", task, "aihf", seed, [0, 0, 10.0 + seed])
-            write_run(tmp_path / "s", task, "rlhf", seed, [0, 0, 5.0 + seed])
+            write_run(tmp_path / "s", task, "aihf", seed, [0, 0, *[10.0 + seed] * 5])
+            write_run(tmp_path / "s", task, "rlhf", seed, [0, 0, *[5.0 + seed] * 5])
     findings = tabulate(read_results(tmp_path / "s")).findings
     said = [words for words in findings if words.startswith("Over all tasks") and "RLHF" in words]
-    assert len(said) == 1 and said[0].endswith("only 1 seed: weak evidence.")
+    assert len(said) == 1 and said[0].endswith("(1 seed: no verdict).")
 
 
 def test_few_seeds_say_so(tmp_path: Path) -> None:
     for task in ("hopper", "walker2d"):
         for seed in range(3):
-            write_run(tmp_path / "s", task, "aihf", seed, [0, 0, 10.0 + seed])
-            write_run(tmp_path / "s", task, "rlhf", seed, [0, 0, 5.0 + seed])
+            write_run(tmp_path / "s", task, "aihf", seed, [0, 0, *[10.0 + seed] * 5])
+            write_run(tmp_path / "s", task, "rlhf", seed, [0, 0, *[5.0 + seed] * 5])
     tables = tabulate(read_results(tmp_path / "s"))
     table = markdown(tables)
     assert "| AIHF | 3 | 11.0 [range 10.0 to 12.0] |" in table
-    assert "1.00 [1.00 to 1.00]\\*" in table
-    row = rows(csv_text(tables))["all", "aihf"]
-    assert row["normalised_score_interval"] == "few seeds"
+    assert "| 1.00 (3 seeds: no verdict) |" in table and "AIHF is " not in table.split("## ")[1]
+    row = rows(csv_text(tables))["all", "rlhf"]
+    assert row["normalised_score_interval"] == "range" and row["aihf_improvement_low"] == ""
 
 
 def test_both_layouts_give_the_same_files(tmp_path: Path) -> None:
@@ -302,12 +317,12 @@ def test_panels_show_what_they_should(tmp_path: Path) -> None:
     assert {METHODS[m].colour for m in ("aihf", "rlhf", "ipl", "irl", "oracle")} <= lines.keys()
     assert METHODS["constant_plus"].colour not in lines
     (ours,) = lines[METHODS["aihf"].colour][:1]
-    assert np.asarray(ours.get_ydata()).tolist() == [0.0, 100.0, 820.0] and ours.get_linewidth() > 2
+    assert np.asarray(ours.get_ydata()).tolist() == [0.0, 100.0, *[820.0] * 5] and ours.get_linewidth() > 2
     assert lines[METHODS["irl"].colour][0].get_linewidth() < 1.5
-    # IPL's last of its own updates is at 10; it is held, dotted, to the oracle's 30
+    # IPL's last of its own updates is at 10; it is held, dotted, to the oracle's 70
     held = [line for line in lines[METHODS["ipl"].colour] if line.get_linestyle() == ":"]
-    assert [np.asarray(line.get_xdata()).tolist() for line in held] == [[10, 30]]
-    assert hopper.get_xlim() == (0.0, 30.0)
+    assert [np.asarray(line.get_xdata()).tolist() for line in held] == [[10, 70]]
+    assert hopper.get_xlim() == (0.0, 70.0)
     said = " ".join(words(figure)).replace("\n", " ")
     for part in (
         "IPL ended at 10 updates",
@@ -367,9 +382,9 @@ def test_no_words_overlap(tmp_path: Path, tasks: tuple[str, ...], seeds: int) ->
 
 def test_profiles_by_hand(tmp_path: Path) -> None:
     for seed, final in enumerate((100.0, 400.0, 400.0, 900.0)):
-        write_run(tmp_path / "s", "hopper", "aihf", seed, [0, 0, final])
-        write_run(tmp_path / "s", "walker2d", "aihf", seed, [0, 0, 2000.0])
-        write_run(tmp_path / "s", "hopper", "rlhf", seed, [0, 0, 0.0])
+        write_run(tmp_path / "s", "hopper", "aihf", seed, [0, 0, *[final] * 5])
+        write_run(tmp_path / "s", "walker2d", "aihf", seed, [0, 0, *[2000.0] * 5])
+        write_run(tmp_path / "s", "hopper", "rlhf", seed, [0, 0, *[0.0] * 5])
     figure = profiles(read_results(tmp_path / "s"))
     assert figure is not None
     (line,) = [line for line in figure.axes[0].get_lines() if line.get_color() == METHODS["aihf"].colour]
@@ -444,11 +459,13 @@ def test_provenance_says_whose_feedback_is_not_the_reference_studys(
 
 def test_the_other_horizon_is_an_appendix(tmp_path: Path) -> None:
     for task in ("hopper", "walker2d", "halfcheetah"):
-        write_run(tmp_path / "mine", task, "aihf", 0, [0, 0, 800])
+        write_run(tmp_path / "mine", task, "aihf", 0, [0, 0, *[800] * 5])
     for method in ("rlhf", "ipl"):
-        write_run(tmp_path / "mine", "hopper", method, 0, [0, 0, 70])
+        write_run(tmp_path / "mine", "hopper", method, 0, [0, 0, *[70] * 5])
     for seed in range(3):
-        write_run(tmp_path / "mine-fixed-horizon", "hopper", "aihf", seed, [0, 0, 500 + seed], fixed=True)
+        write_run(
+            tmp_path / "mine-fixed-horizon", "hopper", "aihf", seed, [0, 0, *[500 + seed] * 5], fixed=True
+        )
     write_report(tmp_path / "mine", tmp_path / "out")
     said = (tmp_path / "out" / "appendix.md").read_text()
     assert "| RLHF | 70.0 (one seed) | – |" in said
@@ -460,7 +477,7 @@ def test_the_other_horizon_is_an_appendix(tmp_path: Path) -> None:
 
 
 def test_latex_is_whole_and_escaped(tmp_path: Path) -> None:
-    write_run(tmp_path / "s", "hopper", "aihf", 0, [0, 1, -20.0])
+    write_run(tmp_path / "s", "hopper", "aihf", 0, [0, 1, *[-20.0] * 5])
     write_run(tmp_path / "s", "hopper", "my_50%_method", 0, [0, 1, 2])
     tex = latex(tabulate(read_results(tmp_path / "s")))
     assert tex.isascii() and r"my\_50\%\_method" in tex and "$-$20.0 (1 seed)" in tex
@@ -468,7 +485,7 @@ def test_latex_is_whole_and_escaped(tmp_path: Path) -> None:
         assert tex.count(rf"\begin{{{environment}}}") == tex.count(rf"\end{{{environment}}}") == 1
     body = tex.split(r"\midrule")[1].split(r"\bottomrule")[0]
     cells = [line for line in body.splitlines() if line.endswith(r"\\") and "multicolumn" not in line]
-    assert len(cells) == 2 and all(line.count(" & ") == 5 for line in cells)
+    assert len(cells) == 2 and all(line.count(" & ") == 6 for line in cells)
     assert escape("a_b & 5% {#} −1 é") == r"a\_b \& 5\% \{\#\} $-$1 ?"
 
 
@@ -544,7 +561,7 @@ def test_make_draws_without_an_environment_of_its_own(tmp_path: Path) -> None:
 
 
 def test_negative_zero_is_zero(tmp_path: Path) -> None:
-    write_run(tmp_path / "s", "hopper", "aihf", 0, [0, 0, -1.0])
+    write_run(tmp_path / "s", "hopper", "aihf", 0, [0, 0, *[-1.0] * 5])
     tables = tabulate(read_results(tmp_path / "s"))
     assert float(rows(csv_text(tables))["hopper", "aihf"]["normalised_score_estimate"]) == -0.001
     assert "-0.00" not in markdown(tables)
@@ -589,8 +606,29 @@ def test_errors_name_file_and_field(tmp_path: Path) -> None:
     (folder / "config.json").write_text(json.dumps(config))
     (folder / "status.json").write_text('{"state": "done", "wall_seconds": 1.0}')
     refused(r"seed_0/status\.json: state is 'done'")
-    (folder / "status.json").write_text('{"state": "failed", "wall_seconds": 1.0}')
+    (folder / "status.json").write_text(
+        '{"state": "failed", "step": 1, "wall_seconds": 1.0, "batch_size": 1}'
+    )
     refused(r"seed_0/status\.json: failed_at_step is None")
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [("sac.precision", {"sac": {"precision": "float32"}}), ("environments", {"environments": "envpool"})],
+)
+def test_one_arithmetic_and_one_simulator_a_comparison(
+    tmp_path: Path, name: str, value: dict[str, Any]
+) -> None:
+    """As training refuses it; what old runs did not record is not held against them."""
+    settings = {"evaluation_episodes": 10, "environments": "serial", "sac": {"precision": "bfloat16"}}
+    write_run(tmp_path / "s", "hopper", "aihf", 0, [0, 1, 2], settings={"evaluation_episodes": 10})
+    write_run(tmp_path / "s", "hopper", "aihf", 1, [0, 1, 2], settings=settings)
+    write_run(tmp_path / "s", "walker2d", "aihf", 1, [0, 1, 2], settings=settings | value)
+    assert len(read_results(tmp_path / "s").tasks) == 2
+    write_run(tmp_path / "s", "hopper", "rlhf", 0, [0, 1, 2], settings=settings | value)
+    message = rf"rlhf/seed_0/config\.json: settings\.{name} differs from .*aihf/seed_1/config\.json \(\w+ and"
+    with pytest.raises(InvalidData, match=message):
+        read_results(tmp_path / "s")
 
 
 def test_runs_that_cannot_be_compared(tmp_path: Path) -> None:
