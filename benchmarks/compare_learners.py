@@ -166,8 +166,8 @@ def markdown(rows: pd.DataFrame, curves: list[Curves]) -> str:
         "",
         "Return in the standard environment, of each seed the mean over the last tenth of its evaluations "
         f"until then, at least {FINAL_EVALUATIONS}; IQM over seeds with its {CONFIDENCE:.0%} bootstrap "
-        f"interval (under {RANGE_BELOW_SEEDS} seeds: all of their range). Seconds a seed-step are of the runs "
-        "themselves, which shared a machine with other work; fair ratios are in `results/speed/`.",
+        f"interval (under {RANGE_BELOW_SEEDS} seeds: all of their range). Seconds a seed-step are of the "
+        "runs themselves, which shared a machine with other work; fair ratios are in `results/speed/`.",
         "",
         "| Task | Critic | Seeds | Steps | Return | s a seed-step |",
         "|---|---|---|---|---|---|",
