@@ -26,7 +26,7 @@ class LeastSquares(SACMethod):
         shown, own = self.context.feedback.demonstrated.steps, self.aligner.replay
         model = self.reward_learner.model
         streams = SeedStreams(self.context.seeds, "least squares", round, self.context.device)
-        rows = [streams.indices(UPDATES, BATCH, size) for size in (len(shown), own.size)]
+        rows = [streams.indices(UPDATES, BATCH, size) for size in (shown.sizes, own.size)]
         for theirs, ours in zip(*rows, strict=True):
             batches = shown.rows(theirs), own.batch(ours)
             inputs = torch.cat([model.inputs(b.observations, b.actions) for b in batches], dim=1)

@@ -24,7 +24,7 @@ from aihf_control.runs.progress import Listener
 from aihf_control.study.machine import choose_device
 from aihf_control.study.prepare import FeedbackSource, Folders, make_feedback
 from aihf_control.study.presets import PRESETS
-from aihf_control.study.study import Study, check_study, name_beside, on_device, run_study
+from aihf_control.study.study import FeedbackOf, Study, check_study, name_beside, on_device, run_study
 
 
 def say(line: str) -> None:
@@ -152,7 +152,7 @@ class StudyCommand:
         study = values.parse_study(preset.study if self.study is None else self.study)
         return Axes(find_tasks(self.task), chosen, seeds, study)
 
-    def planned(self) -> list[tuple[Study, Feedback]]:
+    def planned(self) -> list[tuple[Study, FeedbackOf]]:
         """Each task's study with its feedback, built if it is missing; nothing stands in the way of these."""
         axes, folders = self.axes(), Folders(self.root)
         device = choose_device(self.device)
@@ -181,7 +181,7 @@ class StudyCommand:
             check_study(study, feedback, folders)
         return planned
 
-    def train(self, planned: Sequence[tuple[Study, Feedback]], listener: Listener | None = None) -> None:
+    def train(self, planned: Sequence[tuple[Study, FeedbackOf]], listener: Listener | None = None) -> None:
         """Train in this process what is unfinished; `listener` is told how far it is."""
         observer = _event_writer() if self.tensorboard else None
         for study, feedback in planned:
@@ -191,8 +191,8 @@ class StudyCommand:
         """The settings with the steps that were asked for."""
         return self.settings if self.steps is None else replace(self.settings, steps=self.steps)
 
-    def feedbacks(self) -> list[Feedback]:
-        """Of each task; what is missing is built."""
+    def feedbacks(self) -> list[FeedbackOf]:
+        """Of each task, and there of each seed; what is missing is built."""
         tasks, folders = find_tasks(self.task), Folders(self.root)
         source = self._feedback_source(tasks, folders)
         return [self._feedback(task, source, folders) for task in tasks]
@@ -207,11 +207,21 @@ class StudyCommand:
             need_policies(tasks, folders)
         return feedback_source(*given, self.feedback)
 
-    def _feedback(self, task: Task, source: FeedbackSource, folders: Folders) -> Feedback:
-        feedback, folder = make_feedback(task, source, folders, say)
-        unlike = unlike_reference(folders.root / "results", task.name, feedback.sha256)
-        say(f"feedback {feedback.sha256[:12]} in {folder}{unlike and f', {unlike}'}")
-        return feedback
+    def _feedback(self, task: Task, source: FeedbackSource, folders: Folders) -> FeedbackOf:
+        made: dict[int, Feedback] = {}
+
+        def of(seed: int) -> Feedback:
+            one = seed if self.feedback.seed is None else self.feedback.seed
+            if one not in made:
+                made[one], folder = make_feedback(task, source, folders, say, one)
+                sha = made[one].sha256
+                unlike = "" if one else unlike_reference(folders.root / "results", task.name, sha)
+                say(f"feedback {sha[:12]} of seed {one} in {folder}{unlike and f', {unlike}'}")
+            return made[one]
+
+        for seed in self.axes().seeds:
+            of(seed)
+        return of
 
 
 @dataclass(frozen=True)

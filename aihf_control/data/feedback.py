@@ -56,7 +56,9 @@ class FeedbackConfig:
     """Standard deviation of Gaussian noise on the demonstrator's actions, rolled out anew."""
     teacher: Teacher = field(default_factory=Teacher)
     """Labels `pairs`. The held-out pairs are labelled without any error: they measure the reward."""
-    seed: Amount = 0
+    seed: Amount | None = None
+    """Of the choice of demonstrations and pairs and of the labels' errors; None: each learner seed has
+    feedback of its own, of the same number. The held-out pairs are the same for all."""
 
     def __post_init__(self) -> None:
         require_within(self, "feedback")
@@ -88,13 +90,17 @@ def build_feedback(
     `demonstrations`; those of `lower_tier` stay as they are. Held-out episodes are drawn first and
     are used nowhere else. Raises `InvalidData` when a pool is too small or missing.
     """
-    split, choice, pairs, held_pairs = (np.random.default_rng([config.seed, purpose]) for purpose in range(4))
+    seed = config.seed or 0
+    # what measures the reward is the same for all, so that numbers of two seeds can be compared
+    split, choice, pairs, held_pairs = (
+        np.random.default_rng([of, purpose]) for purpose, of in enumerate((0, seed, seed, 0))
+    )
     held_out, training = ([], []) if labelled else _split(preference_tiers, split)
     kept_back = {_fingerprint(episode) for episode in held_out}
     if config.demo_noise:
         if noisy_rollouts is None:
             raise InvalidData(f"demo_noise={config.demo_noise} needs the policy behind the demonstrations")
-        demonstrations = noisy_rollouts(config.demo_noise, config.demonstration_transitions, config.seed)
+        demonstrations = noisy_rollouts(config.demo_noise, config.demonstration_transitions, seed)
     high, low = (
         [episode for episode in pool if _fingerprint(episode) not in kept_back]
         for pool in (demonstrations, lower_tier)

@@ -55,7 +55,7 @@ def clone(
     rate = torch.full((), config.learning_rate, device=weights.device)
     optimiser = Adam(weights, rate)
     streams = SeedStreams(seeds, "cloning", device=weights.device)
-    indices = streams.indices(config.steps, config.batch_size, len(demonstrations))
+    indices = streams.indices(config.steps, config.batch_size, demonstrations.sizes)
 
     def step(position: Tensor) -> Metrics:
         batch = demonstrations.rows(indices.index_select(0, position)[0])

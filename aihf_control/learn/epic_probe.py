@@ -31,7 +31,8 @@ class Probe:
     """T transitions (s, a, s') and K actions that are tried in every s and every s', as one table.
 
     Its T + 2·T·K rows are first the (s, a), then each s with the K actions, then each s' with them:
-    `observations` (rows, O), `actions` (rows, A) and true `rewards` (rows,).
+    `observations` (M, rows, O), `actions` (M, rows, A) and true `rewards` (M, rows), of each member of the
+    feedback.
     """
 
     transitions: int
@@ -57,25 +58,26 @@ def make_probe(task: Task, feedback: FeedbackTables) -> Probe | None:
     Half of the transitions and of the actions are demonstrated, half come from the held-out episodes of the
     preference tiers. None where a task is not simulated by MuJoCo.
     """
-    rng = np.random.default_rng(SEED)
-    sources = [feedback.demonstrated.steps, feedback.held_out.steps]
-    device = feedback.observation_mean.device
+    rngs = [np.random.default_rng(SEED) for _ in feedback.demonstrated.steps.sizes]
 
     def draw(count: int) -> Batch:
-        chosen = [torch.from_numpy(rng.permutation(len(t))[: count // len(sources)]) for t in sources]
-        parts = [table.rows(rows.to(device)) for table, rows in zip(sources, chosen, strict=True)]
-        return Batch(
-            *(torch.cat(columns) for columns in zip(*(vars(p).values() for p in parts), strict=True))
-        )
+        parts = []
+        for table in (feedback.demonstrated.steps, feedback.held_out.steps):
+            sizes = table.sizes.expand(len(rngs), -1).flatten().tolist()
+            chosen = [rng.permutation(n)[: count // 2] for rng, n in zip(rngs, sizes, strict=True)]
+            parts.append(table.rows(torch.as_tensor(np.stack(chosen), device=table.sizes.device)))
+        columns = zip(*(vars(part).values() for part in parts), strict=True)
+        return Batch(*(torch.cat(column, dim=1) for column in columns))
 
     drawn, tried = draw(TRANSITIONS), draw(ACTIONS).actions
-    everywhere = torch.cat([drawn.observations, drawn.next_observations])
-    observations = torch.cat([drawn.observations, everywhere.repeat_interleave(len(tried), dim=0)])
-    actions = torch.cat([drawn.actions, tried.repeat(len(everywhere), 1)])
-    rewards = simulate(task, observations.cpu().numpy(), actions.cpu().numpy())
-    if rewards is None:
+    everywhere = torch.cat([drawn.observations, drawn.next_observations], dim=1)
+    observations = torch.cat([drawn.observations, everywhere.repeat_interleave(ACTIONS, dim=1)], dim=1)
+    actions = torch.cat([drawn.actions, tried.repeat(1, everywhere.shape[1], 1)], dim=1)
+    asked = observations.flatten(0, 1).cpu().numpy(), actions.flatten(0, 1).cpu().numpy()
+    if (rewards := simulate(task, *asked)) is None:
         return None
-    return Probe(len(drawn.actions), observations, actions, torch.as_tensor(rewards, device=device))
+    found = torch.as_tensor(rewards, device=actions.device).view(len(rngs), -1)
+    return Probe(drawn.actions.shape[1], observations, actions, found)
 
 
 def simulate(task: Task, observations: Floats, actions: Floats) -> Floats | None:

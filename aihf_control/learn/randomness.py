@@ -56,8 +56,8 @@ class SeedStreams:
         ]
         return torch.stack(draws, dim=1)
 
-    def indices(self, count: int, batch: int, size: int) -> Tensor:
-        """(count, S, batch) whole numbers uniform in [0, size)."""
+    def indices(self, count: int, batch: int, size: int | Tensor) -> Tensor:
+        """(count, S, batch) whole numbers uniform in [0, size), where `size` may be of each seed, (S, 1)."""
         # float64, so that a million rows are drawn evenly
         return (self.uniform(count, batch, dtype=torch.float64) * size).long()
 

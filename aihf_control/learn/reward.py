@@ -18,6 +18,7 @@ from aihf_control.bounds import Count, NotNegative, Positive, require_within
 from aihf_control.learn.adam import Adam
 from aihf_control.learn.cuda_graphs import repeat
 from aihf_control.learn.feedback_tables import PairBatch, PairTable
+from aihf_control.learn.networks import Standardisation
 from aihf_control.learn.randomness import SeedStreams
 from aihf_control.learn.sac import Metrics
 from aihf_control.learn.seed_mlp import SeedMLP
@@ -48,16 +49,14 @@ class RewardConfig:
 class RewardModel(nn.Module):
     """S state-action networks on standardised inputs, with rewards in ±`bound`."""
 
-    observation_mean: Tensor
-    observation_std: Tensor
-
     def __init__(self, seeds: int, observation_mean: Tensor, observation_std: Tensor, actions: int,
                  config: RewardConfig) -> None:  # fmt: skip
         super().__init__()
         self.bound = config.bound
-        self.body = SeedMLP(seeds, (len(observation_mean) + actions, *config.hidden, 1))
-        self.register_buffer("observation_mean", observation_mean)
-        self.register_buffer("observation_std", observation_std)
+        observations = observation_mean.shape[-1]
+        self.body = SeedMLP(seeds, (observations + actions, *config.hidden, 1))
+        self.standardise = Standardisation(seeds, observations)
+        self.standardise.set(observation_mean, observation_std)
 
     def forward(self, observations: Tensor, actions: Tensor) -> Tensor:
         """(S, B, O), (S, B, A) → rewards (S, B)."""
@@ -65,8 +64,7 @@ class RewardModel(nn.Module):
 
     def inputs(self, observations: Tensor, actions: Tensor) -> Tensor:
         """What the network sees, (S, B, O + A)."""
-        standardised = (observations - self.observation_mean) / self.observation_std
-        return torch.cat([standardised, actions], dim=-1)
+        return torch.cat([self.standardise(observations), actions], dim=-1)
 
     def from_inputs(self, inputs: Tensor) -> Tensor:
         """Rewards (S, B) of `inputs`, differentiable twice."""
@@ -79,7 +77,8 @@ class RewardModel(nn.Module):
 
     def member(self, index: int) -> dict[str, Tensor]:
         """One seed's reward as named tensors, for a file: weights (in, out), and the standardisation."""
-        named = {"observation_mean": self.observation_mean, "observation_std": self.observation_std}
+        seen = self.standardise
+        named = {"observation_mean": seen.mean[index, 0], "observation_std": seen.std[index, 0]}
         for number, (weight, bias) in enumerate(self.body.layers()):
             named |= {f"weight_{number}": weight[index], f"bias_{number}": bias[index, 0]}
         return {name: tensor.detach().cpu().clone() for name, tensor in named.items()}
@@ -151,7 +150,7 @@ class RewardLearner:
         self, pairs: PairTable, steps: int, round: int = 0, *, cuda_graphs: bool = True
     ) -> Metrics:
         """`steps` Adam steps on L2 and the penalties alone: RLHF's reward."""
-        device = self.model.observation_mean.device
+        device = self.model.body.flat.device
         streams = SeedStreams(self.seeds, "reward fit", round, device)
         indices = streams.indices(steps, self.config.pairs_per_step, len(pairs))
 

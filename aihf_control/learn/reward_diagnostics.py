@@ -31,7 +31,7 @@ class RewardDiagnostics:
 
     def __init__(self, task: Task, feedback: FeedbackTables, seeds: int, discount: float) -> None:
         self.task, self.seeds, self.discount = task, seeds, discount
-        self._pairs, self._device = feedback.held_out, feedback.observation_mean.device
+        self._pairs, self._device = feedback.held_out, feedback.pairs.confidence.device
         self._tables = {
             "demonstrations": feedback.demonstrated.steps,
             "preferences": feedback.held_out.steps,
@@ -62,23 +62,30 @@ class RewardDiagnostics:
 
 @torch.no_grad()
 def preference_accuracy(rewards: Rewards, pairs: PairTable, seeds: int) -> Tensor:
-    """(S,) share of `pairs` whose preferred segment has the larger learned return; ties count half.
+    """(S,) share of `pairs`, which all seeds share, whose preferred segment has the larger learned return;
+    ties count half.
 
     Pairs labelled as equal are left out.
     """
-    steps = torch.arange(len(pairs.steps), device=pairs.confidence.device)
+    steps = torch.arange(int(pairs.steps.sizes[0]), device=pairs.confidence.device)
     blocks = steps.split(STEPS_AT_ONCE)  # a step is in many segments, and is asked for once
     learned = torch.cat([rewards(pairs.steps.rows(block.expand(seeds, -1))) for block in blocks], dim=1)
     preferred, rejected = pairs.returns(learned.double())
-    decided = pairs.confidence > 0.5
+    decided = pairs.confidence[0] > 0.5
     return (0.5 + 0.5 * torch.sign(preferred - rejected))[:, decided].mean(1).float()
 
 
 def table_steps(table: StepTable, seeds: int) -> tuple[Batch, Tensor]:
-    """At most `STEPS` steps of a table, the same for every seed, and `valid` (S, B), all true."""
-    chosen = torch.from_numpy(_order(len(table))[:STEPS]).expand(seeds, -1)
-    batch = table.rows(chosen)
-    return batch, torch.ones_like(batch.rewards, dtype=torch.bool)
+    """At most `STEPS` steps of each member of a table, always the same ones, and which of the batch are steps
+    at all, `valid` (S, B)."""
+    sizes = table.sizes.flatten().tolist()
+    chosen = np.zeros((len(sizes), min(STEPS, max(sizes))), np.int64)
+    for row, size in zip(chosen, sizes, strict=True):
+        kept = _order(size)[: len(row)]
+        row[: len(kept)] = kept
+    batch = table.rows(torch.as_tensor(chosen, device=table.sizes.device).expand(seeds, -1))
+    within = torch.arange(chosen.shape[1], device=table.sizes.device) < table.sizes
+    return batch, within.expand_as(batch.rewards)
 
 
 def played_steps(rollouts: Rollouts, horizon: int, device: torch.device | str) -> tuple[Batch, Tensor]:

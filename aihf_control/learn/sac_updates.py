@@ -55,7 +55,7 @@ class Updates:
         rows = (uniforms * sizes.to(uniforms).view(-1, 1, 1)).long()
         if self._shown is not None:
             head = slice(self._shown_rows)
-            rows[..., head] = (uniforms[..., head] * len(self._shown)).long()
+            rows[..., head] = (uniforms[..., head] * self._shown.sizes).long()
         noise = update.normal(2 * count, batch, self.sac.actor.actions)
         self.draws.fill(rows=rows, noise=noise.unflatten(0, (count, 2)))
 

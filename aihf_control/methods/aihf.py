@@ -93,7 +93,7 @@ class AIHF(SACMethod):
         rows = streams.uniform(count, 2, reward.rows_per_step, dtype=torch.float64)
         pairs = streams.indices(count, reward.pairs_per_step, len(feedback.pairs))
         for step in range(count):
-            batch, weights = demonstrated.sample((rows[step][:, 0] * len(demonstrated.steps)).long())
+            batch, weights = demonstrated.sample((rows[step][:, 0] * demonstrated.steps.sizes).long())
             observations, actions, own_weights = own.sample(rows[step][:, 1])
             yield (
                 (model.inputs(batch.observations, batch.actions), weights),

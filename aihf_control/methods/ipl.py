@@ -14,7 +14,7 @@ from torch import Tensor
 
 from aihf_control.learn.adam import Adam, prefixed
 from aihf_control.learn.cuda_graphs import Graphed
-from aihf_control.learn.feedback_tables import PairBatch, StepTable
+from aihf_control.learn.feedback_tables import PairBatch
 from aihf_control.learn.networks import SquashedGaussianActor, TwinCritic, Value
 from aihf_control.learn.randomness import UPDATES_PER_DRAW, Draws, SeedStreams
 from aihf_control.learn.replay import Batch
@@ -105,9 +105,6 @@ class IPL(Method):
         self.target = copy.deepcopy(self.critic).requires_grad_(False)
         rate = self.config.learning_rate
         self.optimisers = {name: Adam(net.body.flat, rate) for name, net in self._networks.items()}
-        self._transitions = StepTable.joined(
-            context.feedback.pairs.steps, context.feedback.demonstrated.steps
-        )
         self._draws = Draws(context.device)
         self._update_drawn = Graphed(
             self._update_on_draws,
@@ -135,23 +132,22 @@ class IPL(Method):
         return {name: values.clone() for name, values in metrics.items()}
 
     def _draw(self, pairs: SeedStreams, transitions: SeedStreams) -> None:
-        count, table = self.config.pairs_per_update, self.context.feedback.pairs
+        """What the next updates see, into the places that their CUDA graph reads."""
+        config, feedback = self.config, self.context.feedback
+        shown = round(config.demonstration_share * config.transitions_per_update)
+        others = config.transitions_per_update - shown
         self._draws.fill(
-            pairs=pairs.indices(UPDATES_PER_DRAW, count, len(table)), rows=self.draw_rows(transitions)
+            pairs=pairs.indices(UPDATES_PER_DRAW, config.pairs_per_update, len(feedback.pairs)),
+            others=transitions.indices(UPDATES_PER_DRAW, others, feedback.pairs.steps.sizes),
+            shown=transitions.indices(UPDATES_PER_DRAW, shown, feedback.demonstrated.steps.sizes),
         )
 
-    def draw_rows(self, streams: SeedStreams) -> Tensor:
-        """Rows of the joined table (U, S, T), where the pairs' steps lie before the demonstrations'."""
-        count = self.config.transitions_per_update
-        shown = round(self.config.demonstration_share * count)
-        of_pairs = len(self.context.feedback.pairs.steps)
-        others = streams.indices(UPDATES_PER_DRAW, count - shown, of_pairs)
-        demonstrated = streams.indices(UPDATES_PER_DRAW, shown, len(self._transitions) - of_pairs)
-        return torch.cat([others, of_pairs + demonstrated], dim=-1)
-
     def _update_on_draws(self) -> Metrics:
-        pairs = self.context.feedback.pairs.pairs(self._draws["pairs"])
-        return self.update(OfflineBatch.join(pairs, self._transitions.rows(self._draws["rows"])))
+        feedback, draws = self.context.feedback, self._draws
+        transitions = Batch.joined(
+            feedback.pairs.steps.rows(draws["others"]), feedback.demonstrated.steps.rows(draws["shown"])
+        )
+        return self.update(OfflineBatch.join(feedback.pairs.pairs(draws["pairs"]), transitions))
 
     def update(self, batch: OfflineBatch) -> Metrics:
         """One step of V, Q and policy, in this order, and one Polyak step."""

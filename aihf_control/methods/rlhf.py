@@ -44,7 +44,7 @@ class RLHF(SACMethod):
         config, sac = self.context.settings.rlhf, self.aligner.sac
         steps = self.context.feedback.pairs.steps
         streams = SeedStreams(self.context.seeds, "reward calibration", device=self.context.device)
-        rewards = self.rewards(steps.rows(streams.indices(1, 10_000, len(steps))[0]))
+        rewards = self.rewards(steps.rows(streams.indices(1, 10_000, steps.sizes)[0]))
         if config.zero_quantile is not None:
             low = rewards.quantile(config.zero_quantile, dim=1)
             self.reward_learner.model.raise_by(-low)

@@ -9,9 +9,10 @@ return, else 0). A seed that is running, or was never started, has no score and 
 
 from __future__ import annotations
 
+import hashlib
 import re
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TypeVar
 
@@ -137,6 +138,29 @@ def _arithmetic(runs: Sequence[Run], name: str, value: Callable[[RunConfig], str
     return _shared(told, name, value) if told else None
 
 
+def _feedback(runs: Sequence[Run]) -> FeedbackRecord:
+    """What all runs learned from: one set, or one for each seed, the same for every method."""
+    sets: dict[int, tuple[Run, FeedbackRecord]] = {}
+    for run in runs:
+        first, feedback = sets.setdefault(run.config.seed, (run, run.config.feedback))
+        if feedback != run.config.feedback:
+            raise InvalidResults(
+                f"{run.folder / 'config.json'}: feedback differs from {first.folder / 'config.json'}: they "
+                "cannot be compared; rerun one of them, or report its method by itself"
+            )
+    records = [feedback for _, (_, feedback) in sorted(sets.items())]
+    if len(set(records)) == 1:
+        return records[0]
+    _shared(runs, "feedback", lambda config: (config.feedback.pairs, config.feedback.segment_length))
+    return replace(
+        records[0],
+        sha256=hashlib.sha256("".join(record.sha256 for record in records).encode()).hexdigest(),
+        demonstrations_return=float(np.mean([record.demonstrations_return for record in records])),
+        demonstrations=round(float(np.mean([record.demonstrations for record in records]))),
+        sets=len(set(records)),
+    )
+
+
 def _seed_folders(folder: Path) -> list[tuple[int, Path]]:
     matches = ((re.fullmatch(r"seed_(\d+)", path.name), path) for path in folder.glob("seed_*"))
     return sorted((int(match[1]), path) for match, path in matches if match)
@@ -225,7 +249,7 @@ def _read_task(root: Path, study: str, task: str, methods: Sequence[str]) -> Tas
         task=task,
         preset=_shared(runs, "preset", lambda config: config.preset),
         commands=tuple(dict.fromkeys(run.config.command for run in runs)),
-        feedback=_shared(runs, "feedback", lambda config: config.feedback),
+        feedback=_feedback(runs),
         references=_shared(runs, "references", lambda config: config.references),
         evaluation_episodes=_shared(
             runs, "settings.evaluation_episodes", lambda config: config.settings.evaluation_episodes

@@ -17,13 +17,17 @@ PROGRESS_COLUMNS = ("step", "return_mean", "environment_steps")
 
 @dataclass(frozen=True)
 class FeedbackRecord:
-    """What the feedback was: its hash, the demonstrations' mean true return, and its sizes."""
+    """What the feedback was: its hash, the demonstrations' mean true return, and its sizes.
+
+    Of several `sets`, one a seed, these are the hash of the hashes and the means.
+    """
 
     sha256: str
     demonstrations_return: float
     demonstrations: int
     pairs: int
     segment_length: int
+    sets: int = 1
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
 from aihf_control.data import datasets
@@ -104,12 +104,17 @@ def build_missing(task: Task, names: Sequence[str], folders: Folders, say: Say) 
         build_data(task, folders, say, tiers=missing)
 
 
-def make_feedback(task: Task, source: FeedbackSource, folders: Folders, say: Say) -> tuple[Feedback, Path]:
-    """The feedback that `source` describes: read if it was built before, else built and written.
+def make_feedback(
+    task: Task, source: FeedbackSource, folders: Folders, say: Say, seed: int = 0
+) -> tuple[Feedback, Path]:
+    """The feedback that `source` describes for a learner `seed`: read if it was built before, else built and
+    written.
 
     It is the same, bit for bit, on any number of cores.
     """
     use_one_thread()
+    if source.config.seed is None:
+        source = replace(source, config=replace(source.config, seed=seed))
     file = source.preference_file
     labelled = _labelled(file, task) if file else None
     sources = _sources(task, source)

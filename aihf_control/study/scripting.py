@@ -15,7 +15,7 @@ from aihf_control.methods.settings import Settings
 from aihf_control.methods.table import METHODS
 from aihf_control.study import machine, prepare
 from aihf_control.study.prepare import FeedbackSource, Folders
-from aihf_control.study.study import Study, on_device, run_study
+from aihf_control.study.study import FeedbackOf, Study, on_device, run_study
 
 
 def _quiet(line: str) -> None:
@@ -55,7 +55,7 @@ def make_feedback(
 def train(
     method: str,
     task: str,
-    feedback: Feedback | None,
+    feedback: FeedbackOf,
     *,
     folder: Path | str,
     seeds: Iterable[int] = range(3),
@@ -68,8 +68,9 @@ def train(
     """Train a method's `seeds` as one batch, from their last checkpoint if there is one.
 
     Returns `folder`/results/runs/<study>/<task>/<method>, with a `seed_<k>/` of each: `progress.csv`,
-    `policy.zip`, `reward.safetensors`. `steps` are SAC steps a seed, and `precision` that of the updates; the
-    settings' if not given, and without settings what suits the device. Raises
+    `policy.zip`, `reward.safetensors`. `feedback` is one for all seeds, or a function from a seed to its own,
+    as `lambda seed: make_feedback(task, seed=seed)`. `steps` are SAC steps a seed, and `precision` that of
+    the updates; the settings' if not given, and without settings what suits the device. Raises
     `InvalidData` if runs are there that were made in another way.
     """
     chosen, place = machine.choose_device(device), Folders(Path(folder))

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import functools
 import itertools
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -67,8 +68,12 @@ def on_device(settings: Settings, device: torch.device, precision: str, environm
     return replace(settings, sac=sac, environments=choose_backend(environments, device.type))
 
 
+FeedbackOf = Feedback | Callable[[int], Feedback] | None
+"""One feedback for all learner seeds, or of each seed its own, or none."""
+
+
 def run_study(
-    study: Study, feedback: Feedback | None, folders: Folders, say: Say, observer: Observer | None = None,
+    study: Study, feedback: FeedbackOf, folders: Folders, say: Say, observer: Observer | None = None,
     listener: Listener | None = None,
 ) -> None:  # fmt: skip
     """Train every method's seeds that are not finished yet; a finished one is left as it is.
@@ -77,26 +82,32 @@ def run_study(
 
     Raises `InvalidData` before anything is trained or written if `check_study` does.
     """
-    planned = configs(study, feedback, folders)
-    _check(study, planned, folders)
+    planned = configs(study, folders)
+    _check(study, feedback, planned, folders)
     machine.use_one_thread()
     machine.keep_freed_memory()
-    discount = study.settings.aihf.trajectory_discount
-    tables = FeedbackTables(feedback, discount, study.device) if feedback else None
-    context = Context(study.task, study.seeds, study.settings, tables, study.device)
+    tables = functools.cache(functools.partial(_tables, study, feedback))
     for method, config in planned.items():
         paths = _paths(study, method, folders)
         remove_finished_checkpoints(paths)
         for seeds in _batches(paths, study.seeds, say):
-            _run_batch(paths, replace(context, seeds=seeds), config, observer, listener)
+            context = Context(study.task, seeds, study.settings, tables(seeds), study.device)
+            facts = [_facts(feedback, seed) for seed in seeds]
+            _run_batch(paths, context, [config | fact for fact in facts], observer, listener)
 
 
-def check_study(study: Study, feedback: Feedback | None, folders: Folders) -> None:
+def _tables(study: Study, feedback: FeedbackOf, seeds: tuple[int, ...]) -> FeedbackTables | None:
+    given = [_feedback_of(feedback, seed) for seed in seeds]
+    found = [one for one in given if one is not None]
+    return FeedbackTables(found, study.settings.aihf.trajectory_discount, study.device) if found else None
+
+
+def check_study(study: Study, feedback: FeedbackOf, folders: Folders) -> None:
     """Raise `InvalidData`, naming every difference, if its runs there are were made in another way."""
-    _check(study, configs(study, feedback, folders), folders)
+    _check(study, feedback, configs(study, folders), folders)
 
 
-def name_beside(studies: Sequence[tuple[Study, Feedback | None]], folders: Folders) -> str:
+def name_beside(studies: Sequence[tuple[Study, FeedbackOf]], folders: Folders) -> str:
     """The name under which these studies of one name, one a task, can start over or go on.
 
     It is their own, or has -2, -3, … after it: the first that is free, or whose runs were made in just
@@ -114,8 +125,8 @@ def name_beside(studies: Sequence[tuple[Study, Feedback | None]], folders: Folde
     raise AssertionError("there is always a free number")
 
 
-def configs(study: Study, feedback: Feedback | None, folders: Folders) -> dict[str, dict[str, Any]]:
-    """Of each method what `config.json` says, but for the seed and its batch."""
+def configs(study: Study, folders: Folders) -> dict[str, dict[str, Any]]:
+    """Of each method what `config.json` says, but for the seed, its batch and its feedback."""
     reference = reference_policies.references(study.task, folders.policies(study.task))
     config = {
         "study": study.name,
@@ -126,7 +137,6 @@ def configs(study: Study, feedback: Feedback | None, folders: Folders) -> dict[s
         "device": machine.describe_device(study.device),
         "versions": machine.versions(study.settings.environments),
         "commit": machine.commit(),
-        "feedback": _facts(feedback) if feedback else None,
         "references": asdict(reference) if reference else None,
         "command": study.command,
     }
@@ -142,12 +152,15 @@ def _paths(study: Study, method: str, folders: Folders) -> RunPaths:
     return RunPaths(folders.runs, study.name, study.task.name, method)
 
 
-def _check(study: Study, planned: dict[str, dict[str, Any]], folders: Folders) -> None:
+def _check(
+    study: Study, feedback: FeedbackOf, planned: dict[str, dict[str, Any]], folders: Folders
+) -> None:
     _check_alike(study, folders)
     for method, config in planned.items():
         paths = _paths(study, method, folders)
         for seed in sorted({*study.seeds, *itertools.chain(*_recorded(paths, study.seeds))}):
-            _check_same(paths.seed(seed), config, (PLACE,) if study.other_device else ())
+            made = config | _facts(feedback, seed)
+            _check_same(paths.seed(seed), made, (PLACE,) if study.other_device else ())
 
 
 def _check_same(folder: Path, config: dict[str, Any], allowed: Sequence[str]) -> None:
@@ -188,13 +201,23 @@ def _code_of(method: str) -> dict[str, Any]:
     return {"code": asdict(SOURCES[method])} if method not in METHODS else {}
 
 
-def _facts(feedback: Feedback) -> dict[str, Any]:
+def _feedback_of(feedback: FeedbackOf, seed: int) -> Feedback | None:
+    return feedback(seed) if callable(feedback) else feedback
+
+
+def _facts(feedback: FeedbackOf, seed: int) -> dict[str, Any]:
+    """What `config.json` says of a seed's feedback."""
+    own = _feedback_of(feedback, seed)
+    if own is None:
+        return {"feedback": None}
     return {
-        "sha256": feedback.sha256,
-        "demonstrations_return": feedback.demonstrations_return,
-        "demonstrations": sum(len(episode) for episode in feedback.demonstrations),
-        "pairs": len(feedback.pairs),
-        "segment_length": feedback.pairs.preferred.horizon,
+        "feedback": {
+            "sha256": own.sha256,
+            "demonstrations_return": own.demonstrations_return,
+            "demonstrations": sum(len(episode) for episode in own.demonstrations),
+            "pairs": len(own.pairs),
+            "segment_length": own.pairs.preferred.horizon,
+        }
     }
 
 
@@ -223,7 +246,7 @@ def _list(seeds: Sequence[int]) -> str:
 
 
 def _run_batch(
-    paths: RunPaths, context: Context, config: dict[str, Any], observer: Observer | None,
+    paths: RunPaths, context: Context, configs: Sequence[dict[str, Any]], observer: Observer | None,
     listener: Listener | None,
 ) -> None:  # fmt: skip
     folders = [paths.seed(seed) for seed in context.seeds]
@@ -231,7 +254,7 @@ def _run_batch(
         statuses = [read_status(folder) for folder in folders]
         if all(status is not None and status.ended for status in statuses):
             return  # another process finished them while this one waited for its turn
-        for seed, folder in zip(context.seeds, folders, strict=True):
+        for seed, folder, config in zip(context.seeds, folders, configs, strict=True):
             moves = {"moved": _moves(folder, config)}
             write_config(folder, config | moves | {"seed": seed, "batch": list(context.seeds)})
         BatchRun(paths, context, lock, observer, listener).run()

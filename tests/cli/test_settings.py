@@ -83,7 +83,7 @@ def recorded(*options: str) -> dict[str, Any]:
     command.check()
     object.__setattr__(command, "feedbacks", lambda: [None])  # none is built; its manifest has the config
     study = command.planned()[0][0]
-    records = configs(study, None, Folders(Path("none"))).values()
+    records = configs(study, Folders(Path("none"))).values()
     settings = {name: value for record in records for name, value in record["settings"].items()}
     return dict(flat({"settings": settings, "feedback": asdict(command.feedback)}, ""))
 

@@ -129,7 +129,8 @@ def test_the_same_call_gives_the_same_bytes_and_another_seed_does_not(folder: Pa
     save_feedback(build(changed), other, config=changed, sources=SOURCES)
     for name in (*FILES, "manifest.json"):
         assert (again / name).read_bytes() == (folder / name).read_bytes()
-        assert (other / name).read_bytes() != (folder / name).read_bytes()
+        same = (other / name).read_bytes() == (folder / name).read_bytes()
+        assert same == (name == "held_out.npz")  # which measures the reward of every seed
 
 
 def test_loading_gives_back_what_was_built(folder: Path) -> None:

@@ -116,17 +116,18 @@ def test_a_probe_is_half_demonstrated_half_held_out_and_always_the_same(feedback
         {tuple(row) for row in np.hstack([table.observations, table.actions]).tolist()}
         for table in (shown, held_out)
     ]
-    taken = torch.cat([probe.observations, probe.actions], dim=1)[: probe.transitions].tolist()
+    observations, actions, rewards = probe.observations[0], probe.actions[0], probe.rewards[0]
+    taken = torch.cat([observations, actions], dim=1)[: probe.transitions].tolist()
     assert all(tuple(row) in rows[n >= 20] for n, row in enumerate(taken))
     recorded = {
         tuple(row): reward
         for table in (shown, held_out)
         for row, reward in zip(table.observations.tolist(), table.rewards.tolist(), strict=True)
     }
-    expected = [recorded[tuple(row)] for row in probe.observations[: probe.transitions].tolist()]
-    clipped = probe.observations[: probe.transitions, 5:].abs().amax(1) >= 10
+    expected = [recorded[tuple(row)] for row in observations[: probe.transitions].tolist()]
+    clipped = observations[: probe.transitions, 5:].abs().amax(1) >= 10
     np.testing.assert_allclose(
-        probe.rewards[: probe.transitions][~clipped], np.array(expected)[~clipped.numpy()], atol=1e-5
+        rewards[: probe.transitions][~clipped], np.array(expected)[~clipped.numpy()], atol=1e-5
     )
 
 

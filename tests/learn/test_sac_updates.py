@@ -44,7 +44,7 @@ def updates(
     replay = ReplayBuffer(len(SEEDS), capacity, OBSERVATIONS, ACTIONS, device)
     rows = torch.randn(len(SEEDS), stored, replay.rows.shape[-1], generator=torch.Generator().manual_seed(0))
     replay.extend(rows.to(device))
-    shown = StepTable(demonstration(), device) if share else None
+    shown = StepTable([demonstration()], device) if share else None
     made = Updates(sac, replay, shown, share, graphs=graphs)
     made.begin_round(0)
     made.draw()
@@ -116,7 +116,7 @@ def test_updates_learn_from_the_demonstrations_at_the_reward_of_the_moment() -> 
     for position in (3, 0, 99):
         ours.update(position, lambda observations, actions: actions.sum(-1))
         rows = drawn(by_hand, "rows", position)
-        shown = StepTable(demonstration(), CPU).rows(rows[:, :4])
+        shown = StepTable([demonstration()], CPU).rows(rows[:, :4])
         batch = Batch.joined(shown, by_hand.replay.batch(rows[:, 4:]))
         batch = replace(batch, rewards=batch.actions.sum(-1))
         by_hand.sac.update(batch, drawn(by_hand, "noise", position))

@@ -120,7 +120,8 @@ def test_rlhf_has_a_zero_a_kl_in_the_scale_of_its_reward_and_its_own_clone_to_st
     assert isinstance(method, RLHF)
     method.start()
     every = context.feedback.pairs.steps
-    rewards = method.rewards(every.rows(torch.arange(len(every)).expand(len(SEEDS), -1))).detach()
+    rows = torch.arange(int(every.sizes[0])).expand(len(SEEDS), -1)
+    rewards = method.rewards(every.rows(rows)).detach()
     below = (rewards < 0).float().mean(1)
     assert ((below < 0.02) & (rewards.amin(1) < rewards.mean(1) - rewards.std(1))).all()
     sac = method.aligner.sac
@@ -133,12 +134,15 @@ def test_ipl_draws_the_share_of_demonstrations_that_is_asked_for(share: float) -
     tables = FeedbackTables(toy.feedback(), toy.SETTINGS.aihf.trajectory_discount, "cpu")
     config = replace(toy.SETTINGS.ipl, demonstration_share=share, transitions_per_update=40)
     method = IPL(Context(toy.TASK, SEEDS, replace(toy.SETTINGS, ipl=config), tables, torch.device("cpu")))
-    rows = method.draw_rows(SeedStreams(SEEDS, "transitions"))
-    of_pairs, all_rows = len(tables.pairs.steps), len(tables.pairs.steps) + len(tables.demonstrated.steps)
-    assert rows.shape == (100, len(SEEDS), 40)
-    assert ((rows >= of_pairs).sum(-1) == 40 * share).all()
-    assert rows.min() >= 0 and rows.max() < all_rows
-    assert len(rows.unique()) > 10  # not one row again and again
+    method._draw(*(SeedStreams(SEEDS, purpose) for purpose in ("pairs", "transitions")))
+    drawn = {"shown": tables.demonstrated.steps, "others": tables.pairs.steps}
+    counts = {"shown": 40 * share, "others": 40 - 40 * share}
+    for name, steps in drawn.items():
+        rows = method._draws[name]
+        assert rows.shape == (len(SEEDS), counts[name])
+        if rows.numel():
+            assert rows.min() >= 0 and rows.max() < steps.sizes[0]
+            assert len(rows.unique()) > 10  # not one row again and again
 
 
 def test_environment_steps_count_the_rollouts() -> None:
