@@ -116,14 +116,15 @@ def unlike_reference(results: Path, task: str, sha256: str) -> str:
 
 
 def _data(task: TaskResults, results: Path) -> str:
-    feedback, references = task.feedback, task.references
-    words = unlike_reference(results, task.task, feedback.sha256)
+    feedback, references, own = task.feedback, task.references, task.feedback_sets > 1
+    sets = f"{task.feedback_sets} sets of feedback, one a seed, of hashes with the" if own else "feedback"
+    words = "" if own else unlike_reference(results, task.task, feedback.sha256)
     unlike = f", {words}" if words else ""
     known = "no references recorded"
     if references is not None:
         known = f"references: random policy {references.random:.6g}, expert {references.expert:.6g}"
     return (
-        f"{task_title(task.task)}: feedback sha256 `{feedback.sha256}`{unlike}; {feedback.demonstrations:,} "
+        f"{task_title(task.task)}: {sets} sha256 `{feedback.sha256}`{unlike}; {feedback.demonstrations:,} "
         f"demonstration transitions of mean return {feedback.demonstrations_return:.6g}, {feedback.pairs:,} "
         f"pairs of {feedback.segment_length}-step segments; {known}; {task.evaluation_episodes} evaluation "
         "episodes a seed"

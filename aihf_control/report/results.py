@@ -89,6 +89,8 @@ class TaskResults:
     preset: str
     commands: tuple[str, ...]
     feedback: FeedbackRecord
+    """Where each seed has its own: the hash of the hashes, and means."""
+    feedback_sets: int
     references: References | None
     evaluation_episodes: int
     precision: str | None
@@ -138,8 +140,9 @@ def _arithmetic(runs: Sequence[Run], name: str, value: Callable[[RunConfig], str
     return _shared(told, name, value) if told else None
 
 
-def _feedback(runs: Sequence[Run]) -> FeedbackRecord:
-    """What all runs learned from: one set, or one for each seed, the same for every method."""
+def _feedback(runs: Sequence[Run]) -> tuple[FeedbackRecord, int]:
+    """What all runs learned from, and of how many sets that speaks: one, or one for each seed, the same for
+    every method."""
     sets: dict[int, tuple[Run, FeedbackRecord]] = {}
     for run in runs:
         first, feedback = sets.setdefault(run.config.seed, (run, run.config.feedback))
@@ -150,15 +153,15 @@ def _feedback(runs: Sequence[Run]) -> FeedbackRecord:
             )
     records = [feedback for _, (_, feedback) in sorted(sets.items())]
     if len(set(records)) == 1:
-        return records[0]
+        return records[0], 1
     _shared(runs, "feedback", lambda config: (config.feedback.pairs, config.feedback.segment_length))
-    return replace(
+    together = replace(
         records[0],
         sha256=hashlib.sha256("".join(record.sha256 for record in records).encode()).hexdigest(),
         demonstrations_return=float(np.mean([record.demonstrations_return for record in records])),
         demonstrations=round(float(np.mean([record.demonstrations for record in records]))),
-        sets=len(set(records)),
     )
+    return together, len(set(records))
 
 
 def _seed_folders(folder: Path) -> list[tuple[int, Path]]:
@@ -245,11 +248,13 @@ def _read_task(root: Path, study: str, task: str, methods: Sequence[str]) -> Tas
     runs = [run for results in read for run in results.runs]
     if not runs:
         return None
+    feedback, sets = _feedback(runs)
     return TaskResults(
         task=task,
         preset=_shared(runs, "preset", lambda config: config.preset),
         commands=tuple(dict.fromkeys(run.config.command for run in runs)),
-        feedback=_feedback(runs),
+        feedback=feedback,
+        feedback_sets=sets,
         references=_shared(runs, "references", lambda config: config.references),
         evaluation_episodes=_shared(
             runs, "settings.evaluation_episodes", lambda config: config.settings.evaluation_episodes

@@ -17,17 +17,13 @@ PROGRESS_COLUMNS = ("step", "return_mean", "environment_steps")
 
 @dataclass(frozen=True)
 class FeedbackRecord:
-    """What the feedback was: its hash, the demonstrations' mean true return, and its sizes.
-
-    Of several `sets`, one a seed, these are the hash of the hashes and the means.
-    """
+    """What the feedback was: its hash, the demonstrations' mean true return, and its sizes."""
 
     sha256: str
     demonstrations_return: float
     demonstrations: int
     pairs: int
     segment_length: int
-    sets: int = 1
 
 
 @dataclass(frozen=True)
