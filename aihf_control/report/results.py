@@ -147,7 +147,7 @@ def _feedback(runs: Sequence[Run]) -> tuple[FeedbackRecord, int]:
     for run in runs:
         first, feedback = sets.setdefault(run.config.seed, (run, run.config.feedback))
         if feedback != run.config.feedback:
-            raise InvalidResults(
+            raise InvalidData(
                 f"{run.folder / 'config.json'}: feedback differs from {first.folder / 'config.json'}: they "
                 "cannot be compared; rerun one of them, or report its method by itself"
             )

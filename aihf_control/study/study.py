@@ -152,9 +152,7 @@ def _paths(study: Study, method: str, folders: Folders) -> RunPaths:
     return RunPaths(folders.runs, study.name, study.task.name, method)
 
 
-def _check(
-    study: Study, feedback: FeedbackOf, planned: dict[str, dict[str, Any]], folders: Folders
-) -> None:
+def _check(study: Study, feedback: FeedbackOf, planned: dict[str, dict[str, Any]], folders: Folders) -> None:
     _check_alike(study, folders)
     for method, config in planned.items():
         paths = _paths(study, method, folders)
