@@ -6,14 +6,18 @@ import difflib
 from collections.abc import Iterable
 
 
-class InvalidChoice(Exception):
+class UserError(Exception):
+    """A mistake that a user can mend: `aihf` prints its line, without a traceback."""
+
+
+class InvalidChoice(UserError):
     """A name or number that the user gave is not one of the valid ones.
 
     No ValueError, which tyro would print in a box of its own, with words of its own.
     """
 
 
-class InvalidData(ValueError):
+class InvalidData(UserError, ValueError):
     """Data from outside breaks a rule; the message names the field and the first bad index."""
 
 

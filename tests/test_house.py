@@ -40,6 +40,7 @@ STANDARD_LIBRARY = (
     "envs/tasks.py",
     "methods/table.py",
     "cli/values.py",
+    "cli/variables.py",
 )
 """`make` checks what a user typed with these before anything is installed."""
 

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, fields, make_dataclass, replace
 from itertools import cycle, islice
 from pathlib import Path
+from typing import Annotated, Any, Self, get_type_hints
 
 import tyro
 
-from aihf_control.cli import values
-from aihf_control.cli.study_command import Axes, StudyCommand, say, typed_command
+from aihf_control.cli.study_command import Axes, StudyCommand, say, typed_command, variable
 from aihf_control.cluster import status
 from aihf_control.cluster.estimate import Kind, Pace, longest_first, paces
 from aihf_control.cluster.job_display import JobDisplay
@@ -37,11 +37,14 @@ AIHF: tuple[str, ...] = (sys.executable, "-m", "aihf_control")
 class Bench(StudyCommand):
     """Train the methods over several seeds and write the figure and the table."""
 
-    jobs: int | None = None
-    """How many jobs run at once on a CPU, each a method's seeds in a process of one thread; the cores that
-    this process may use if not given."""
+    jobs: Annotated[int | None, variable("JOBS")] = None
     shared: tyro.conf.Suppress[tuple[str, ...]] = ()
     """Options that every job gets as they are."""
+
+    @classmethod
+    def from_options(cls, name: str, options: Sequence[str]) -> Self:
+        """As of every `StudyCommand`."""
+        return replace(super().from_options(name, options), shared=shared_options(cls, options))
 
     def run(self) -> int:
         """Check every value, then build what is missing, train what is unfinished, report; 1 if a job was
@@ -58,10 +61,8 @@ class Bench(StudyCommand):
         """As of every `StudyCommand`."""
         super().check()
         self._refuse_unused_settings()
-        if self.jobs is not None:
-            values.parse_count("JOBS", str(self.jobs))
-            if type(self) is Bench and self.kind() == "GPU":
-                raise InvalidChoice("JOBS: on a GPU bench is one process; `aihf sweep` runs jobs there")
+        if self.jobs is not None and type(self) is Bench and self.kind() == "GPU":
+            raise InvalidChoice("JOBS: on a GPU bench is one process; `aihf sweep` runs jobs there")
 
     def _refuse_unused_settings(self) -> None:
         """A method's own settings, changed where none of its kind is trained, would have no effect."""
@@ -154,3 +155,13 @@ def _method_folders(axes: Axes, folders: Folders) -> Iterator[RunPaths]:
     for task in axes.tasks:
         for method in axes.methods:
             yield RunPaths(folders.runs, axes.study, task.name, method.name)
+
+
+def shared_options(kind: type[Bench], options: Sequence[str]) -> tuple[str, ...]:
+    """Those of `options` that each job gets as they are: all but a group's own, and what plans the jobs."""
+    shared = {field.name for field in fields(StudyCommand)} | {"shared"}
+    shared -= {"env", "methods", "seeds", "study", "force_new"}
+    types = get_type_hints(kind, include_extras=True)
+    others = [(row.name, types[row.name], row.default) for row in fields(kind) if row.name not in shared]
+    others_alone: Any = make_dataclass("OthersAlone", others)
+    return tuple(tyro.cli(others_alone, args=options, return_unknown_args=True, add_help=False)[1])

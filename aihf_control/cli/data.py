@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Annotated
 
 import tyro
 
@@ -15,6 +16,7 @@ from aihf_control.cli.study_command import (
     need_policies,
     say,
     typed_command,
+    variable,
 )
 from aihf_control.data.feedback import FeedbackConfig
 from aihf_control.errors import InvalidChoice
@@ -28,7 +30,8 @@ from aihf_control.study.study import train_policies
 class DataTrain:
     """Train a task's reference policies on the true reward, and choose the three tiers."""
 
-    task: str
+    env: str
+    """Task: hopper, halfcheetah, walker2d, swimmer or ant."""
     seeds: str = "1000-1003"
     """From 1000 up, so that no reported run is the agent that made the data."""
     steps: int = 300_000
@@ -37,7 +40,7 @@ class DataTrain:
 
     def run(self) -> int:
         """Resumable; the policies are chosen when the last seed has finished."""
-        task, folders = find_task(self.task), Folders(self.root)
+        task, folders = find_task(self.env), Folders(self.root)
         device = choose_device(self.device)
         path = train_policies(
             task, values.parse_seeds(self.seeds), self.steps, device, folders, say, typed_command()
@@ -50,13 +53,12 @@ class DataTrain:
 class DataBuild:
     """Roll a task's committed policies out into Minari datasets under `data/minari/`."""
 
-    task: str
-    """One, or all: hopper, halfcheetah and walker2d."""
+    env: Annotated[str, variable("ENV")] = "hopper"
     root: Path = field(default_factory=Folders.default_root)
 
     def run(self) -> int:
         """Replaces datasets that are there."""
-        tasks, folders = find_tasks(self.task), Folders(self.root)
+        tasks, folders = find_tasks(self.env), Folders(self.root)
         need_policies(tasks, folders)
         for task in tasks:
             build_data(task, folders, say)
@@ -67,13 +69,13 @@ class DataBuild:
 class FeedbackBuild:
     """Write demonstrations and preference pairs as .npz files with a manifest."""
 
-    task: str
+    env: str
+    """Task, as hopper."""
     demonstrations: str | None = None
     """Minari id; the task's expert tier if not given."""
     preferences: tuple[str, ...] = ()
     """Minari ids; the task's simple and medium tiers if not given."""
-    preference_file: Path | None = None
-    """Labels of people, a file that `aihf preferences import` wrote, instead of a simulated teacher's."""
+    preference_file: Annotated[Path | None, variable("PREFERENCE_FILE")] = None
     root: Path = field(default_factory=Folders.default_root)
     feedback: FeedbackConfig = field(default_factory=FeedbackConfig)
 
@@ -81,7 +83,7 @@ class FeedbackBuild:
         """What was built before is only named."""
         given = (self.demonstrations, self.preferences, self.preference_file)
         source = feedback_source(*given, self.feedback)
-        feedback, folder = make_feedback(find_task(self.task), source, Folders(self.root), say)
+        feedback, folder = make_feedback(find_task(self.env), source, Folders(self.root), say)
         say(f"feedback {feedback.sha256[:12]} in {folder}")
         return 0
 
@@ -92,7 +94,8 @@ class PreferencesImport:
 
     file: tyro.conf.Positional[Path]
     """.npz with obs_1, obs_2, action_1, action_2 and label: 0 first, 1 second, 0.5 a tie."""
-    task: str
+    env: str
+    """Task, as hopper."""
     evaluation: Path | None = None
     """A second such file, of which every pair is held out: it measures the reward and trains none."""
     held_out_share: float = 0.1
@@ -106,7 +109,7 @@ class PreferencesImport:
         if not 0.0 < self.held_out_share < 1.0:
             raise InvalidChoice(f"--held-out-share is {self.held_out_share}, not between 0 and 1")
         path, people = import_preferences(
-            find_task(self.task),
+            find_task(self.env),
             self.file,
             self.evaluation,
             self.held_out_share,

@@ -4,85 +4,62 @@ from __future__ import annotations
 
 import signal
 import sys
-from dataclasses import dataclass, replace
-from typing import Annotated
+from importlib import import_module
+from typing import Any, Protocol, cast
 
-import tyro
-
-from aihf_control.cli import values
-from aihf_control.cli.bench import Bench
-from aihf_control.cli.data import DataBuild, DataTrain, FeedbackBuild, PreferencesImport, Report
-from aihf_control.cli.label import Label, PreferencesRender
-from aihf_control.cli.study_command import Job, StudyCommand
-from aihf_control.cli.sweep import StatusOf, Sweep, shared_options
-from aihf_control.cli.video import Video
-from aihf_control.envs.environments import BrokenEnvironments
-from aihf_control.errors import InvalidChoice, InvalidData, choose
-from aihf_control.runs.locks import Locked
+from aihf_control import __version__
+from aihf_control.cli.variables import in_flags, present_names, typed_by_make
+from aihf_control.errors import UserError, choose
 from aihf_control.runs.signals import REQUEUE_ME, Preempted, interruptible
-from aihf_control.study.presets import PRESETS
 
-ERRORS = (InvalidChoice, InvalidData, Locked, BrokenEnvironments, OSError)
-"""What a user can mend: one line each, without a traceback."""
-
-
-Command = (
-    Bench
-    | Job
-    | Sweep
-    | StatusOf
-    | DataTrain
-    | DataBuild
-    | FeedbackBuild
-    | PreferencesImport
-    | Report
-    | Video
-    | Label
-    | PreferencesRender
-)
-COMMANDS: dict[str, type[Command]] = {
-    "bench": Bench,
-    "sweep": Sweep,
-    "job": Job,
-    "status": StatusOf,
-    "data train": DataTrain,
-    "data build": DataBuild,
-    "feedback build": FeedbackBuild,
-    "preferences import": PreferencesImport,
-    "preferences render": PreferencesRender,
-    "report": Report,
-    "video": Video,
-    "label": Label,
+COMMANDS: dict[str, tuple[str, str]] = {
+    "bench": ("bench:Bench", "Train the methods over several seeds and write the figure and the table."),
+    "sweep": ("sweep:Sweep", "Run a study as jobs, on Slurm or on this machine."),
+    "job": ("study_command:Job", "Train a group of seeds in this process: what bench and sweep start."),
+    "status": ("sweep:StatusOf", "Say how far a study's runs are."),
+    "data train": ("data:DataTrain", "Train a task's reference policies on the true reward."),
+    "data build": ("data:DataBuild", "Roll a task's reference policies out into Minari datasets."),
+    "feedback build": ("data:FeedbackBuild", "Write demonstrations and preference pairs as .npz files."),
+    "preferences import": ("data:PreferencesImport", "Make people's labels a --preference-file."),
+    "preferences render": ("label:PreferencesRender", "Show a preference file's pairs as pictures."),
+    "label": ("label:Label", "Let people compare segments, in a browser on this machine."),
+    "report": ("data:Report", "Redraw a study's figures and tables."),
+    "video": ("video:Video", "Film a run's saved policy."),
 }
+"""The class in this folder, imported when it is asked for: `aihf --help` needs no torch."""
+
+
+class Command(Protocol):
+    """A dataclass whose fields are its flags."""
+
+    def run(self) -> int:
+        """Returns the exit status."""
 
 
 def parse(arguments: list[str]) -> Command:
-    """The command that `arguments` name; raises `InvalidChoice`, or exits after `--help`."""
+    """The command that `arguments` name; raises `InvalidChoice`, or exits after `--help` and `--version`."""
     for words in (2, 1):
         name = " ".join(arguments[:words])
         if name in COMMANDS:
-            return _parse_command(name, arguments[words:])
+            module, _, attribute = COMMANDS[name][0].partition(":")
+            kind = getattr(import_module(f"aihf_control.cli.{module}"), attribute)
+            return _read(name, kind, list(present_names(arguments[words:])))
+    if arguments == ["--version"]:
+        print(f"aihf_control {__version__}")
+        raise SystemExit(0)
     if arguments and not arguments[0].startswith("-"):
         choose("aihf command", " ".join(arguments[:1]), COMMANDS)
-    lines = [f"  aihf {name:<20}{kind.__doc__}" for name, kind in COMMANDS.items()]
+    lines = [f"  aihf {name:<20}{line}" for name, (_, line) in COMMANDS.items()]
     print("\n".join(["Usage: aihf COMMAND [OPTIONS], with --help for a command's options", *lines]))
     raise SystemExit(0 if set(arguments) & {"-h", "--help"} else 2)
 
 
-def _parse_command(name: str, options: list[str]) -> Command:
-    kind, default = COMMANDS[name], None
-    if issubclass(kind, StudyCommand):  # the preset decides the other defaults, so it is read first
-        preset = tyro.cli(_PresetOnly, args=options, return_unknown_args=True, add_help=False)[0].preset
-        choose("PRESET", preset, values.PRESETS)
-        default = replace(kind(task=tyro.MISSING), preset=preset, settings=PRESETS[preset].settings)
-    command = tyro.cli(kind, args=options, prog=f"aihf {name}", default=default)
-    assert isinstance(command, kind)
-    return replace(command, shared=shared_options(options)) if isinstance(command, Bench) else command
+def _read(name: str, kind: Any, options: list[str]) -> Command:
+    if hasattr(kind, "from_options"):
+        return cast(Command, kind.from_options(name, options))
+    import tyro
 
-
-@dataclass(frozen=True)
-class _PresetOnly:
-    preset: Annotated[str, tyro.conf.arg(help="")] = "quick"
+    return cast(Command, tyro.cli(kind, args=options, prog=f"aihf {name}"))
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -101,6 +78,7 @@ def main(arguments: list[str] | None = None) -> int:
     except KeyboardInterrupt:
         print("\naihf: interrupted: the same command goes on from the last round", file=sys.stderr)
         return 130
-    except ERRORS as error:
-        print(f"aihf: {error}", file=sys.stderr)
+    except (UserError, OSError) as error:
+        message = str(error) if typed_by_make() else in_flags(str(error))
+        print(f"aihf: {message}", file=sys.stderr)
         return 2

@@ -9,8 +9,12 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Annotated, Any, Self
+
+import tyro
 
 from aihf_control.cli import values
+from aihf_control.cli.variables import SWITCHES, VARIABLES
 from aihf_control.cluster.job_line import Starter
 from aihf_control.data.feedback import OF_THE_TEACHER, FeedbackConfig
 from aihf_control.data.types import Feedback
@@ -48,13 +52,18 @@ def need_policies(tasks: Sequence[Task], folders: Folders) -> None:
     if lacking:
         raise InvalidData(
             f"ENV: no reference policies of {' and '.join(lacking)} in {folders.root / 'data' / 'policies'}: "
-            f"train them with {' and '.join(f'`aihf data train --task {name}`' for name in lacking)}"
+            f"train them with {' and '.join(f'`aihf data train --env {name}`' for name in lacking)}"
         )
 
 
 def typed_command() -> str:
     """What the user typed: `make` hands its own line on."""
     return os.environ.get("AIHF_COMMAND") or shlex.join(["aihf", *sys.argv[1:]])
+
+
+def variable(name: str) -> Any:
+    """The flag of one of make's variables, explained by the same words."""
+    return tyro.conf.arg(help=VARIABLES[name].meaning)
 
 
 @dataclass(frozen=True)
@@ -90,55 +99,46 @@ def feedback_source(
 class StudyCommand:
     """What bench, sweep and their jobs are told of a study."""
 
-    task: str
-    """hopper, halfcheetah, walker2d, or all: the three, one after the other; swimmer and ant once their
-    policies are trained."""
-    preset: str = "quick"
-    """smoke (minutes), quick (an hour on two cores), reference (hours) or paper (a GPU)."""
-    methods: str | None = None
-    """Comma-separated, your own as my_method.py:MyMethod (docs/your_method.md); else the preset's."""
-    seeds: str | None = None
-    """As 0-2 or 0,3,7; the preset's if not given."""
-    steps: int | None = None
-    """SAC steps a seed; the preset's if not given."""
-    device: str = "auto"
-    """auto, cpu or cuda."""
-    precision: str = "auto"
-    """Of the updates: float32, bfloat16, or auto: bfloat16 where the device multiplies it natively."""
-    environments: str = "auto"
-    """serial, workers (processes), envpool (the extra `fast`), or auto: serial beside a CPU learner."""
-    study: str | None = None
-    """Name of the results' folder; the preset's if not given."""
+    env: Annotated[str, variable("ENV")] = "hopper"
+    preset: Annotated[str, variable("PRESET")] = "quick"
+    methods: Annotated[str | None, variable("METHODS")] = None
+    seeds: Annotated[str | None, variable("SEEDS")] = None
+    steps: Annotated[int | None, variable("STEPS")] = None
+    device: Annotated[str, variable("DEVICE")] = "auto"
+    precision: Annotated[str, variable("PRECISION")] = "auto"
+    environments: Annotated[str, variable("ENVIRONMENTS")] = "auto"
+    study: Annotated[str | None, variable("STUDY")] = None
     demonstrations: str | None = None
     """Minari id to take the demonstrations from, instead of the task's expert tier."""
     preferences: tuple[str, ...] = ()
     """Minari ids to cut the preference pairs from, instead of the task's simple and medium tiers."""
-    preference_file: Path | None = None
-    """Labels of people, a file that `aihf preferences import` wrote, instead of a simulated teacher's."""
-    force_new: bool = False
-    """Where runs of that name were made in another way, start over beside them, as NAME-2; nothing is
-    overwritten."""
-    other_device: bool = False
-    """Let runs that were begun on another device go on here; they are marked as moved, in every
-    table."""
-    tensorboard: bool = False
-    """Also write TensorBoard events beside each run."""
+    preference_file: Annotated[Path | None, variable("PREFERENCE_FILE")] = None
+    force_new: Annotated[bool, variable("FORCE_NEW")] = False
+    other_device: Annotated[bool, variable("OTHER_DEVICE")] = False
+    tensorboard: Annotated[bool, variable("TENSORBOARD")] = False
     root: Path = field(default_factory=Folders.default_root)
     """The checkout whose `data/` and `results/` are used."""
     feedback: FeedbackConfig = field(default_factory=FeedbackConfig)
     settings: Settings = field(default_factory=Settings)
 
+    @classmethod
+    def from_options(cls, name: str, options: Sequence[str]) -> Self:
+        """What `aihf NAME OPTIONS` asks for; the preset decides the other defaults, so it is read first."""
+        preset = tyro.cli(_PresetOnly, args=options, return_unknown_args=True, add_help=False)[0].preset
+        VARIABLES["PRESET"].check(preset)
+        default = cls(preset=preset, settings=PRESETS[preset].settings)
+        return tyro.cli(cls, args=options, prog=f"aihf {name}", default=default)
+
     def check(self) -> None:
         """Raise `InvalidChoice` for what no job could do, before anything is built or started."""
-        choose("DEVICE", self.device, values.DEVICES)
-        choose("PRECISION", self.precision, values.PRECISIONS)
-        choose("ENVIRONMENTS", self.environments, values.BACKENDS)
+        for name, row in VARIABLES.items():
+            value = getattr(self, name.lower(), None)
+            if value is not None and name not in SWITCHES:
+                row.check(str(value))
         if self.environments == "envpool" and find_spec("envpool") is None:
             raise InvalidChoice(
                 "ENVIRONMENTS=envpool needs EnvPool: pip install -c constraints.txt -e '.[fast]'"
             )
-        if self.steps is not None:
-            values.parse_steps(str(self.steps))
         self.sized_settings()
         feedback_source(self.demonstrations, self.preferences, self.preference_file, self.feedback)
         if self.tensorboard and find_spec("tensorboard") is None:
@@ -150,7 +150,7 @@ class StudyCommand:
         chosen = values.parse_methods(",".join(preset.methods) if self.methods is None else self.methods)
         seeds = preset.seeds if self.seeds is None else values.parse_seeds(self.seeds)
         study = values.parse_study(preset.study if self.study is None else self.study)
-        return Axes(find_tasks(self.task), chosen, seeds, study)
+        return Axes(find_tasks(self.env), chosen, seeds, study)
 
     def planned(self) -> list[tuple[Study, FeedbackOf]]:
         """Each task's study with its feedback, built if it is missing; nothing stands in the way of these."""
@@ -193,7 +193,7 @@ class StudyCommand:
 
     def feedbacks(self) -> list[FeedbackOf]:
         """Of each task, and there of each seed; what is missing is built."""
-        tasks, folders = find_tasks(self.task), Folders(self.root)
+        tasks, folders = find_tasks(self.env), Folders(self.root)
         source = self._feedback_source(tasks, folders)
         return [self._feedback(task, source, folders) for task in tasks]
 
@@ -222,6 +222,11 @@ class StudyCommand:
         for seed in self.axes().seeds:
             of(seed)
         return of
+
+
+@dataclass(frozen=True)
+class _PresetOnly:
+    preset: str = "quick"
 
 
 @dataclass(frozen=True)

@@ -5,41 +5,33 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Annotated
 
 import tyro
 
 from aihf_control.cli import values
 from aihf_control.cli.bench import Bench
-from aihf_control.cli.study_command import Axes, say, typed_command
+from aihf_control.cli.study_command import Axes, say, typed_command, variable
 from aihf_control.cluster import slurm, status
 from aihf_control.cluster.estimate import Kind, estimate
 from aihf_control.cluster.plan import SEEDS_PER_JOB, Group
 from aihf_control.cluster.submissions import read_submission, write_submission
-from aihf_control.errors import InvalidChoice, choose
+from aihf_control.errors import InvalidChoice
 
 
 @dataclass(frozen=True)
 class Sweep(Bench):
     """Run a study as jobs, one for each task × method × group of seeds, on Slurm or on this machine."""
 
-    cluster: str = "local"
-    """local: as many jobs at once as there are GPUs or cores; slurm: one array job."""
-    seeds_per_job: int = SEEDS_PER_JOB
-    """A group of seeds is trained as one batch."""
-    partition: str | None = None
-    """Of Slurm."""
-    account: str | None = None
-    """Of Slurm."""
-    gpus: int = 0
-    """Of a job, with Slurm: 0 or 1."""
-    cpus: int = 1
-    """Cores of a job, with Slurm: one for its learner, all of them for environments in worker processes."""
-    memory: int | None = None
-    """GB of a job, with Slurm; the cluster's own default if not given."""
-    time: str = "4:00:00"
-    """Limit of a job, with Slurm; one that has not ended by then goes on in the queue's next turn."""
-    dry_run: bool = False
-    """Print the plan and what it will cost; start nothing, write nothing."""
+    cluster: Annotated[str, variable("CLUSTER")] = "local"
+    seeds_per_job: Annotated[int, variable("SEEDS_PER_JOB")] = SEEDS_PER_JOB
+    partition: Annotated[str | None, variable("PARTITION")] = None
+    account: Annotated[str | None, variable("ACCOUNT")] = None
+    gpus: Annotated[int, variable("GPUS")] = 0
+    cpus: Annotated[int, variable("CPUS")] = 1
+    memory: Annotated[int | None, variable("MEMORY")] = None
+    time: Annotated[str, variable("TIME")] = "4:00:00"
+    dry_run: Annotated[bool, variable("DRY_RUN")] = False
 
     def run(self) -> int:
         """Check, plan, hand over; 1 if a job was given up. Locally it waits for the end and reports."""
@@ -58,15 +50,9 @@ class Sweep(Bench):
     def check(self) -> None:
         """As of every `StudyCommand`; what is of one cluster is refused for another."""
         super().check()
-        choose("CLUSTER", self.cluster, values.CLUSTERS)
-        values.parse_count("SEEDS_PER_JOB", str(self.seeds_per_job))
-        values.parse_count("CPUS", str(self.cpus))
-        given = {"PARTITION": self.partition, "ACCOUNT": self.account}
-        for variable, value in given.items():
-            if value is not None:
-                values.parse_slurm_name(variable, value)
         if self.cluster == "local":
-            others = {"GPUS": self.gpus, "CPUS": self.cpus > 1, "MEMORY": self.memory}
+            given = {"PARTITION": self.partition, "ACCOUNT": self.account, "GPUS": self.gpus}
+            others = {"CPUS": self.cpus > 1, "MEMORY": self.memory}
             wrong = [name for name, value in {**given, **others}.items() if value]
             if wrong:
                 raise InvalidChoice(f"{wrong[0]} is of CLUSTER=slurm: leave it out, or add CLUSTER=slurm")
@@ -79,7 +65,6 @@ class Sweep(Bench):
             raise InvalidChoice("JOBS is of CLUSTER=local: on Slurm leave it out, the cluster decides")
         if self.force_new:
             raise InvalidChoice("FORCE_NEW=1 compares runs with this machine: on Slurm, use STUDY=name")
-        values.parse_minutes(self.time)
         slurm.need_slurm()
 
     def kind(self) -> Kind:
@@ -118,32 +103,6 @@ class Sweep(Bench):
         array = ids[0].partition("_")[0]
         say(f"submitted {len(ids)} jobs as {array}; `aihf status {study}` says how far they are")
         return 0
-
-
-@dataclass(frozen=True)
-class _NotShared:
-    """Options of a bench or a sweep that a job does not get, or gets anew."""
-
-    task: str = ""
-    methods: str = ""
-    seeds: str = ""
-    study: str = ""
-    force_new: bool = False
-    jobs: int = 1
-    cluster: str = ""
-    seeds_per_job: int = 1
-    partition: str = ""
-    account: str = ""
-    gpus: int = 0
-    cpus: int = 1
-    memory: int = 1
-    time: str = ""
-    dry_run: bool = False
-
-
-def shared_options(options: Sequence[str]) -> tuple[str, ...]:
-    """Those of a bench's or a sweep's `options` that each of its jobs gets as they are."""
-    return tuple(tyro.cli(_NotShared, args=list(options), return_unknown_args=True, add_help=False)[1])
 
 
 @dataclass(frozen=True)

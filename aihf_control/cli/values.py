@@ -1,19 +1,13 @@
-"""What a user may ask for by name, checked with the standard library alone.
-
-`python3 -m aihf_control.cli.values ENV=hoper` answers before anything is installed or written: one
-line on standard output for the first wrong value, nothing when all are right.
-"""
+"""What a user may ask for by name, checked with the standard library alone."""
 
 from __future__ import annotations
 
 import re
-import sys
 from importlib.metadata import entry_points
 from pathlib import Path
 
-from aihf_control.envs.tasks import ALL_TASKS, BACKENDS, TASKS
+from aihf_control.envs.tasks import ALL_TASKS, TASKS
 from aihf_control.errors import InvalidChoice, choose
-from aihf_control.hardware import DEVICES, PRECISIONS
 from aihf_control.methods.table import ENTRY_POINTS, METHODS, ChosenMethod
 
 PRESETS = ("smoke", "quick", "reference", "paper")
@@ -166,44 +160,15 @@ def parse_file(variable: str, value: str) -> Path:
     return path
 
 
-CHECKS = {
-    "ENV": parse_tasks,
-    "METHODS": parse_methods,
-    "SEEDS": parse_seeds,
-    "STEPS": parse_steps,
-    "PRESET": lambda value: choose("PRESET", value, PRESETS),
-    "STUDY": parse_study,
-    "DEVICE": lambda value: choose("DEVICE", value, DEVICES),
-    "PRECISION": lambda value: choose("PRECISION", value, PRECISIONS),
-    "ENVIRONMENTS": lambda value: choose("ENVIRONMENTS", value, BACKENDS),
-    "DEMO_MIX": lambda value: parse_share("DEMO_MIX", value),
-    "DEMO_NOISE": lambda value: parse_share("DEMO_NOISE", value),
-    "LABEL_ERROR": lambda value: parse_share("LABEL_ERROR", value),
-    "PREFERENCE_FILE": lambda value: parse_file("PREFERENCE_FILE", value),
-    "JOBS": lambda value: parse_count("JOBS", value),
-    "CLUSTER": lambda value: choose("CLUSTER", value, CLUSTERS),
-    "PARTITION": lambda value: parse_slurm_name("PARTITION", value),
-    "ACCOUNT": lambda value: parse_slurm_name("ACCOUNT", value),
-    "TIME": parse_minutes,
-    "GPUS": lambda value: parse_count("GPUS", value, least=0),
-    "CPUS": lambda value: parse_count("CPUS", value),
-    "MEMORY": lambda value: parse_count("MEMORY", value),
-    "SEEDS_PER_JOB": lambda value: parse_count("SEEDS_PER_JOB", value),
-}
+def parse_folder(variable: str, value: str) -> Path:
+    """A folder that is there."""
+    if not Path(value).is_dir():
+        raise InvalidChoice(f"{variable}={value}: there is no such folder")
+    return Path(value)
 
 
-def main(arguments: list[str]) -> int:
-    """Check `VARIABLE=value` arguments; an empty value means the default and is skipped."""
-    for argument in arguments:
-        variable, _, value = argument.partition("=")
-        try:
-            if value:
-                CHECKS[variable](value)
-        except InvalidChoice as error:
-            print(error)
-            return 2
-    return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+def parse_switch(variable: str, value: str) -> bool:
+    """0 or 1."""
+    if value not in ("0", "1"):
+        raise InvalidChoice(f"{variable}={value} is neither 0 nor 1")
+    return value == "1"

@@ -57,5 +57,5 @@ def job_arguments(group: Group, entry: str, study: str, others: Sequence[str]) -
 
     `entry` is the method as METHODS names it; `others` are the options that all jobs share.
     """
-    axes = ["--task", group.task, "--methods", entry, "--seeds", seed_range(group.seeds), "--study", study]
+    axes = ["--env", group.task, "--methods", entry, "--seeds", seed_range(group.seeds), "--study", study]
     return ["job", *axes, *others]

@@ -247,7 +247,7 @@ def _folder(dataset_id: str, root: Path) -> Path:
 def _how_to_get(dataset_id: str, root: Path) -> str:
     owner, _, rest = dataset_id.partition("/")
     if owner == "aihf":
-        return f"run `aihf data build --task {rest.partition('/')[0]}`"
+        return f"run `aihf data build --env {rest.partition('/')[0]}`"
     return f"run `pip install 'minari[hf]' && MINARI_DATASETS_PATH={root} minari download {dataset_id}`"
 
 

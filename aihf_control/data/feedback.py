@@ -10,9 +10,10 @@ import json
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
+from tyro.conf import arg
 
 from aihf_control.bounds import Amount, Count, NotNegative, Share, require_within
 from aihf_control.data.feedback_files import (
@@ -50,9 +51,9 @@ class FeedbackConfig:
     pairs: Count = 20_000
     held_out_pairs: Count = 1_000
     segment_length: Count = 50
-    demo_mix: Share = 0.0
+    demo_mix: Annotated[Share, arg(prefix_name=False)] = 0.0
     """Share of the demonstrations (episodes) that come from a lower tier."""
-    demo_noise: NotNegative = 0.0
+    demo_noise: Annotated[NotNegative, arg(prefix_name=False)] = 0.0
     """Standard deviation of Gaussian noise on the demonstrator's actions, rolled out anew."""
     teacher: Teacher = field(default_factory=Teacher)
     """Labels `pairs`. The held-out pairs are labelled without any error: they measure the reward."""

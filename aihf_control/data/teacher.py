@@ -8,9 +8,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import Annotated
 
 import numpy as np
 from numpy.typing import NDArray
+from tyro.conf import arg
 
 from aihf_control.arrays import Floats, Integers
 from aihf_control.bounds import NotNegative, PositiveShare, Share, require_within
@@ -32,7 +34,7 @@ class Teacher:
     temperature: NotNegative = 0.0
     """0 is noiseless; else P(first preferred) = σ(Δ / (temperature · s)), with Δ the difference of the
     two returns and s the standard deviation of Δ over the pairs labelled together."""
-    mistake: Share = 0.0
+    mistake: Annotated[Share, arg(name="label-error", prefix_name=False)] = 0.0
     """Probability that a choice is flipped; ties are not."""
     equal_threshold: NotNegative = 0.0
     """Two returns closer than this are called equal; 0 calls only exact ties equal, if noiseless."""

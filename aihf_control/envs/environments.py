@@ -9,9 +9,10 @@ from typing import Protocol
 import numpy as np
 
 from aihf_control.envs.tasks import Task, make_env
+from aihf_control.errors import UserError
 
 
-class BrokenEnvironments(RuntimeError):
+class BrokenEnvironments(UserError, RuntimeError):
     """Environments that cannot go on: a worker process failed or ended."""
 
 

@@ -15,6 +15,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from types import TracebackType
 
+from aihf_control.errors import UserError
 from aihf_control.runs.files import TEMPORARY_PREFIX, make_folder, naming, remove_leftovers, write_all
 from aihf_control.runs.processes import Process
 from aihf_control.runs.signals import uninterrupted
@@ -25,7 +26,7 @@ ABANDONED_SECONDS = 600.0
 """Time without a heartbeat after which the lock of another host is taken over."""
 
 
-class Locked(RuntimeError):
+class Locked(UserError, RuntimeError):
     """Another process has the folder; the one line says which (host, pid, since when, job)."""
 
 

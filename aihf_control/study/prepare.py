@@ -153,7 +153,7 @@ def _labelled(file: Path, task: Task) -> tuple[PreferencePairs, PreferencePairs]
     if not people.held_out.any() or people.held_out.all():
         raise InvalidData(
             f"{file}: no pair is marked as held out: import it first, with `aihf preferences import {file} "
-            f"--task {task.name}`, and use the file that it writes"
+            f"--env {task.name}`, and use the file that it writes"
         )
     return people.select(~people.held_out), people.select(people.held_out)
 

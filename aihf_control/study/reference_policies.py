@@ -177,7 +177,7 @@ def read_manifest(task: Task, folder: Path) -> Manifest:
     file and field where it is damaged."""
     path = folder / "manifest.json"
     manifest = build(
-        path, Manifest, read_json(path, f"train the policies with `aihf data train --task {task.name}`")
+        path, Manifest, read_json(path, f"train the policies with `aihf data train --env {task.name}`")
     )
     if manifest.environment != task.env_id:
         raise InvalidData(f"{path}: environment is {manifest.environment!r}, {task.name} is {task.env_id}")

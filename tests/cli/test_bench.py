@@ -25,7 +25,7 @@ RUNS = Path("results/runs/bench")
 
 def bench(root: Path, *options: str, threads: int = 1, rounds: int = 3) -> subprocess.Popen[str]:
     """The toy's bench, in a process and with jobs of its own."""
-    line = ["bench", "--task", "hopper", "--precision", "float32", "--root", str(root), *options]
+    line = ["bench", "--env", "hopper", "--precision", "float32", "--root", str(root), *options]
     environment = {"PYTHONPATH": str(SCRIPT.parents[2]), "AIHF_COMMAND": "make bench"}
     environment |= {"TOY_ROUNDS": str(rounds), "OMP_NUM_THREADS": str(threads)}
     return subprocess.Popen(

@@ -13,18 +13,18 @@ from pathlib import Path
 
 import pytest
 
-from aihf_control.cli import values
+from aihf_control.cli import values, variables
 from aihf_control.cli.values import parse_methods, parse_seeds, parse_share, parse_steps
 from aihf_control.envs.tasks import TASKS
 from aihf_control.errors import InvalidChoice, choose
 from aihf_control.methods.table import ChosenMethod
 
 ROOT = Path(__file__).parents[2]
-CHECKED = tuple(values.CHECKS)
+CHECKED = tuple(variables.VARIABLES)
 
 STAND_IN = """#!/bin/sh
 case "$*" in
-    *aihf_control.cli.values* | -c*) exec {python} "$@" ;;
+    *aihf_control.cli.variables* | -c*) exec {python} "$@" ;;
     "-m venv"*) mkdir -p .venv/bin; cp "$0" .venv/bin/python; cp "$0" .venv/bin/aihf ;;
     *) status=$(cat {fail} 2>/dev/null) ;;
 esac
@@ -95,16 +95,15 @@ def test_make_alone_explains_every_target_and_variable(checkout: Checkout) -> No
     shown = checkout.make()
     assert (shown.returncode, shown.stderr) == (0, "")
     assert shown.stdout == checkout.make("help").stdout
-    for name in (*makefile_targets(), *CHECKED, "TENSORBOARD", "PYTHON", "TORCH_INDEX"):
+    for name in makefile_targets():
         assert re.search(rf"^  {name} +\S", shown.stdout, re.MULTILINE), name
-    for name in (*TASKS, *values.METHODS, *values.PRESETS, *values.DEVICES):
+    for name in (*TASKS, *values.METHODS, *values.PRESETS, *variables.DEVICES):
         assert re.search(rf"\b{name}\b", shown.stdout), name
     for name in CHECKED:  # every example is a value that the check lets through
-        example = re.search(rf"^  {name} .*\b{name}=(\S+)", shown.stdout, re.MULTILINE)
-        assert example
-        if name == "PREFERENCE_FILE":
-            continue  # which is not there
-        assert values.main([f"{name}={example.group(1)}"]) == 0
+        example = re.search(rf"^  {name}=(\S+) +\S+ +\w", shown.stdout, re.MULTILINE)
+        assert example, name
+        if name not in ("PREFERENCE_FILE", "RUNS"):  # which are not there
+            variables.VARIABLES[name].check(example.group(1))
     assert checkout.files() == before
 
 
@@ -115,7 +114,7 @@ WRONG_VALUES: list[tuple[list[str], list[str]]] = [
     (["bench", "ENV=hopper", "METHODS=aihf,rhlf"], ["METHODS=rhlf", "did you mean rlhf?"]),
     (["bench", "ENV=hopper", "SEEDS=3-1"], ["SEEDS=3-1", "3-1 is empty"]),
     (["bench", "PRESET=slow"], ["PRESET=slow", *values.PRESETS]),
-    (["bench", "DEVICE=gpu"], ["DEVICE=gpu", *values.DEVICES]),
+    (["bench", "DEVICE=gpu"], ["DEVICE=gpu", *variables.DEVICES]),
     (["bench", "STEPS=0"], ["STEPS=0", "above 0"]),
     (["bench", "DEMO_MIX=1.5"], ["DEMO_MIX=1.5", "from 0 to 1"]),
     (["bench", "LABEL_ERROR=some"], ["LABEL_ERROR=some", "from 0 to 1"]),
@@ -123,6 +122,13 @@ WRONG_VALUES: list[tuple[list[str], list[str]]] = [
     (["sweep", "JOBS=two"], ["JOBS=two", "whole number from 1 up"]),
     (["bench", "TENSORBOARD=yes"], ["TENSORBOARD=yes", "neither 0 nor 1"]),
     (["bench", "SEED=3"], ["SEED is not a variable", "SEEDS"]),
+    (["bench", "DRY_RUN=1"], ["DRY_RUN is a variable of sweep, not of bench"]),
+    (["bench", "CLUSTER=slurm", "GPUS=1"], ["is a variable of sweep, not of bench"]),
+    (["figure5", "SEEDS=3"], ["SEEDS is a variable of bench and sweep, not of figure5"]),
+    (["data", "STUDY=x"], ["STUDY is a variable of bench and sweep, not of data"]),
+    (["test", "ENV=hopper"], ["ENV is a variable of bench and sweep and data, not of test"]),
+    (["SEEDS=3"], ["SEEDS is a variable of bench and sweep, not of help"]),
+    (["figure5", "RUNS=results/none"], ["RUNS=results/none: there is no such folder"]),
     (["bench", "PYTHON=/no/such/python"], ["/no/such/python was not found"]),
     (["bench", "ENV=$(touch x)"], ["ENV=$(touch x) is not known"]),
     (["bench", "ENV=$(shell touch x)"], ["ENV=$(shell touch x) is not known"]),
@@ -169,7 +175,7 @@ def test_bench_sets_up_once_and_hands_on_what_was_set(checkout: Checkout) -> Non
     create, install, bench = checkout.calls()
     assert create == "python3 -m venv --clear .venv"
     assert re.fullmatch(r"python -m pip install .*-c constraints\.txt -e \.\[dev\]", install)
-    assert bench == "aihf bench --task hopper --seeds 0-2"
+    assert bench == "aihf bench --env hopper --seeds 0-2"
 
     values = (
         "METHODS=aihf,bc STEPS=10 PRESET=smoke DEVICE=cpu DEMO_MIX=0.25 DEMO_NOISE=0.1 LABEL_ERROR=0.2 JOBS=3"
@@ -177,14 +183,14 @@ def test_bench_sets_up_once_and_hands_on_what_was_set(checkout: Checkout) -> Non
     second = checkout.make("bench", *values.split())
     assert (second.returncode, second.stdout, second.stderr) == (0, "", "")
     assert checkout.calls() == [
-        "aihf bench --task hopper --preset smoke --methods aihf,bc --steps 10 --device cpu"
-        " --feedback.demo-mix 0.25 --feedback.demo-noise 0.1 --feedback.teacher.mistake 0.2 --jobs 3"
+        "aihf bench --preset smoke --methods aihf,bc --steps 10 --device cpu"
+        " --demo-mix 0.25 --demo-noise 0.1 --label-error 0.2 --jobs 3"
     ]
 
 
 def test_bench_hands_on_the_command_that_makes_its_results_again(checkout: Checkout) -> None:
     assert checkout.make("bench", "SEEDS=0-1, 4", "METHODS=aihf", DEVICE="cpu").returncode == 0
-    assert checkout.command.read_text() == "make bench ENV=hopper METHODS=aihf SEEDS='0-1, 4' DEVICE=cpu\n"
+    assert checkout.command.read_text() == "make bench METHODS=aihf SEEDS='0-1, 4' DEVICE=cpu\n"
 
 
 def test_other_targets_run_their_commands_in_the_environment(checkout: Checkout) -> None:
@@ -195,7 +201,7 @@ def test_other_targets_run_their_commands_in_the_environment(checkout: Checkout)
         assert checkout.make(target).returncode == 0
         ran[target] = checkout.calls()
     assert ran == {
-        "data": ["aihf data build --task hopper"],
+        "data": ["aihf data build"],
         "figure5": ["python -m benchmarks.figure5"],
         "test": ["python -m pytest -q"],
         "test-all": ["python -m pytest -q -m not slurm"],
@@ -207,12 +213,11 @@ def test_a_sweep_is_a_bench_with_a_cluster(checkout: Checkout) -> None:
     checkout.calls()
     here = checkout.make("sweep", "SEEDS=0-3", "SEEDS_PER_JOB=2", "PRESET=smoke", "DRY_RUN=1")
     assert (here.returncode, here.stderr) == (0, "")
-    options = "--task hopper --preset smoke --seeds 0-3"
-    assert checkout.calls() == [f"aihf sweep {options} --seeds-per-job 2 --dry-run"]
+    assert checkout.calls() == ["aihf sweep --preset smoke --seeds 0-3 --seeds-per-job 2 --dry-run"]
     assert checkout.make("sweep", "CLUSTER=slurm", "GPUS=1", "TIME=8:00:00", "PARTITION=gpu").returncode == 0
     install, sweep = checkout.calls()
     assert install.endswith("-c constraints.txt -e .[slurm]")
-    assert sweep == "aihf sweep --task hopper --cluster slurm --partition gpu --gpus 1 --time 8:00:00"
+    assert sweep == "aihf sweep --cluster slurm --partition gpu --gpus 1 --time 8:00:00"
     assert checkout.make("test-slurm").returncode == 0
     assert checkout.calls() == ["python -m pytest -v -s -rs -m slurm"]
 
@@ -241,7 +246,7 @@ def test_tensorboard_is_installed_when_it_is_asked_for(checkout: Checkout) -> No
     assert checkout.make("bench", "TENSORBOARD=1").returncode == 0
     install, bench = checkout.calls()
     assert install.endswith("-c constraints.txt -e .[tensorboard]")
-    assert bench == "aihf bench --task hopper --tensorboard"
+    assert bench == "aihf bench --tensorboard"
     assert checkout.make("bench", "TENSORBOARD=1").returncode == 0
     assert checkout.calls() == [bench]
 
@@ -259,7 +264,7 @@ def test_a_failed_installation_is_started_again(checkout: Checkout) -> None:
     assert create == "python3 -m venv --clear .venv"
     checkout.fail.unlink()
     assert checkout.make("bench").returncode == 0
-    assert checkout.calls() == [create, install, "aihf bench --task hopper"]
+    assert checkout.calls() == [create, install, "aihf bench"]
 
 
 def test_new_pins_are_installed_into_the_environment_at_hand(checkout: Checkout) -> None:
@@ -366,7 +371,7 @@ def test_choose_names_the_nearest_and_all_valid_names() -> None:
 
 
 def test_names_are_checked_with_the_standard_library_alone() -> None:
-    code = "import aihf_control.cli.values, sys; print('numpy' in sys.modules, 'gymnasium' in sys.modules)"
+    code = "import aihf_control.cli.variables, sys; print('numpy' in sys.modules, 'gymnasium' in sys.modules)"
     done = subprocess.run(
         [sys.executable, "-S", "-c", code], cwd=ROOT, capture_output=True, text=True, check=True, timeout=60
     )

@@ -78,7 +78,7 @@ def option(path: tuple[str, ...], value: Any) -> tuple[str, ...]:
 @cache
 def recorded(*options: str) -> dict[str, Any]:
     """All that the runs of every method record with these options, and the manifest of their feedback."""
-    command = parse(["bench", "--task", "hopper", "--methods", ",".join(METHODS), *options])
+    command = parse(["bench", "--env", "hopper", "--methods", ",".join(METHODS), *options])
     assert isinstance(command, Bench)
     command.check()
     object.__setattr__(command, "feedbacks", lambda: [None])  # none is built; its manifest has the config
@@ -149,10 +149,10 @@ def test_intervals(number: float, interval: str, whole: bool, inside: bool) -> N
 @pytest.mark.parametrize(
     ("options", "line"),
     [
-        (["--steps", "0"], "STEPS=0 is not a whole number above 0"),
-        (["--seeds", ""], "SEEDS= is not a list of seeds"),
-        (["--methods", ""], "METHODS= is not known"),
-        (["--study", ""], "STUDY= cannot name a folder"),
+        (["--steps", "0"], "--steps 0 is not a whole number above 0"),
+        (["--seeds", ""], "--seeds= is not a list of seeds"),
+        (["--methods", ""], "--methods= is not known"),
+        (["--study", ""], "--study= cannot name a folder"),
         (["--demonstrations", ""], "dataset id '' is malformed"),
         (["--settings.round-steps", "0"], "--settings.round-steps is 0, not a whole number from 1 up"),
         (["--settings.sac.discount", "1.7"], "--settings.sac.discount is 1.7, not a number in [0, 1]"),
@@ -172,7 +172,7 @@ def test_what_cannot_be_meant_is_one_line_before_anything_is_written(
     policies = tmp_path / "data" / "policies" / "hopper"
     policies.mkdir(parents=True)
     (policies / "manifest.json").touch()
-    assert main([command, "--task", "hopper", *options, "--root", str(tmp_path)]) == 2
+    assert main([command, "--env", "hopper", *options, "--root", str(tmp_path)]) == 2
     told = capsys.readouterr().err
     assert line in told and told.count("\n") == 1
     assert [path for path in tmp_path.rglob("*") if path.is_file()] == [policies / "manifest.json"]
@@ -183,7 +183,7 @@ def test_what_cannot_be_meant_is_one_line_before_anything_is_written(
 )
 def test_a_setting_has_one_spelling(spelling: str, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as exit:
-        main(["bench", "--task", "hopper", spelling, "workers"])
+        main(["bench", "--env", "hopper", spelling, "workers"])
     assert exit.value.code == 2 and spelling in capsys.readouterr().err
 
 

@@ -12,7 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from aihf_control.cli.sweep import shared_options
+from aihf_control.cli.bench import shared_options
+from aihf_control.cli.sweep import Sweep
 from aihf_control.cli.values import parse_minutes, parse_seeds
 from aihf_control.cluster import status
 from aihf_control.cluster.estimate import Pace, estimate, paces
@@ -80,7 +81,7 @@ def test_seeds_are_written_as_they_are_read(seeds: tuple[int, ...]) -> None:
 
 def test_a_job_is_of_its_group_with_the_options_that_all_share() -> None:
     group = Group("hopper", "mine", (0, 1, 2))
-    options = ["--task", "all", "--seeds=0-9", "--preset", "smoke", "--cluster", "slurm", "--gpus", "1"]
+    options = ["--env", "all", "--seeds=0-9", "--preset", "smoke", "--cluster", "slurm", "--gpus", "1"]
     options += [
         "--methods",
         "aihf,mine=m.py:Mine",
@@ -92,11 +93,11 @@ def test_a_job_is_of_its_group_with_the_options_that_all_share() -> None:
         "--settings.round-steps",
         "7",
     ]
-    shared = shared_options(options)
+    shared = shared_options(Sweep, options)
     assert shared == ("--preset", "smoke", "--settings.round-steps", "7")
     arguments = job_arguments(group, "mine=m.py:Mine", STUDY, shared)
     assert " ".join(arguments) == (
-        "job --task hopper --methods mine=m.py:Mine --seeds 0-2 --study grid "
+        "job --env hopper --methods mine=m.py:Mine --seeds 0-2 --study grid "
         "--preset smoke --settings.round-steps 7"
     )
 

@@ -20,7 +20,7 @@ pytestmark = pytest.mark.slurm
 
 CHECKOUT = Path(__file__).parents[2]
 METHODS, SEEDS, STEPS = ("aihf", "oracle"), range(4), 3_000
-SIZES = ["--task", "hopper", "--preset", "smoke", "--methods", ",".join(METHODS), "--seeds", "0-3"]
+SIZES = ["--env", "hopper", "--preset", "smoke", "--methods", ",".join(METHODS), "--seeds", "0-3"]
 SIZES += ["--seeds-per-job", "2", "--steps", str(STEPS)]
 PATIENCE = 600.0  # seconds for a requeued job to run again: Slurm lets it wait for two minutes
 
@@ -128,7 +128,7 @@ def test_a_job_stops_before_its_time_is_up_and_goes_on_in_its_next_turn(
     cluster: SlurmHere, root: Path
 ) -> None:
     at, runs = Timeline(), Folders(root).runs / "short"
-    sizes = ["--task", "hopper", "--preset", "smoke", "--methods", "oracle", "--seeds", "0"]
+    sizes = ["--env", "hopper", "--preset", "smoke", "--methods", "oracle", "--seeds", "0"]
     sweep = ["sweep", *sizes, "--steps", "400_000", "--root", str(root), "--study", "short"]
     status, said = aihf(*sweep, "--cluster", "slurm", "--time", "2", environment=cluster.environment)
     assert status == 0, said

@@ -342,7 +342,7 @@ def test_an_episode_of_one_step_is_fine(root: Path) -> None:
 
 
 def test_a_missing_dataset_says_how_to_get_it(tmp_path: Path) -> None:
-    with pytest.raises(InvalidData, match="run `aihf data build --task hopper`"):
+    with pytest.raises(InvalidData, match="run `aihf data build --env hopper`"):
         load_episodes(EXPERT, HOPPER, tmp_path)
     with pytest.raises(InvalidData, match=r"minari\[hf\].*minari download mujoco/hopper/expert-v0"):
         load_episodes("mujoco/hopper/expert-v0", HOPPER, tmp_path)

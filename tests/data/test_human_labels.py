@@ -214,7 +214,7 @@ def test_a_wrong_file_is_one_line_and_writes_nothing(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     file = write(tmp_path / "people.npz", field_arrays(TASKS["walker2d"]))
-    command = ["preferences", "import", str(file), "--task", "hopper", "--root", str(tmp_path / "root")]
+    command = ["preferences", "import", str(file), "--env", "hopper", "--root", str(tmp_path / "root")]
     assert cli.main(command) == 2
     told = capsys.readouterr()
     assert told.out == "" and told.err.count("\n") == 1

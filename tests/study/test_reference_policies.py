@@ -54,7 +54,7 @@ def test_a_changed_file_is_refused(tmp_path: Path) -> None:
     shutil.copy(FOLDER / "simple.zip", tmp_path / "hopper" / "expert.zip")
     with pytest.raises(InvalidData, match="is missing or not the file that manifest"):
         load_policy(HOPPER, "expert", tmp_path / "hopper")
-    with pytest.raises(InvalidData, match="aihf data train --task walker2d"):
+    with pytest.raises(InvalidData, match="aihf data train --env walker2d"):
         load_policy(TASKS["walker2d"], "expert", tmp_path)
     manifest = tmp_path / "hopper" / "manifest.json"
     manifest.write_text(json.dumps(json.loads(manifest.read_text()) | {"environment": "Ant-v5"}))

@@ -112,7 +112,7 @@ def test_the_same_command_after_each_of_twenty_kills(tmp_path: Path) -> None:
     methods = ("aihf", "ipl", "oracle")
 
     def command(root: Path) -> subprocess.Popen[bytes]:
-        line = ["bench", "--task", "hopper", "--methods", ",".join(methods), "--steps", "400"]
+        line = ["bench", "--env", "hopper", "--methods", ",".join(methods), "--steps", "400"]
         return subprocess.Popen(
             [sys.executable, str(script), *line, "--root", str(root)],
             env=environment | {"AIHF_COMMAND": "make bench"},
@@ -210,7 +210,7 @@ def test_a_second_process_is_told_who_has_the_seeds(tmp_path: Path) -> None:
     assert leftovers(tmp_path) == []
 
 
-JOB = ["job", "--task", "hopper", "--precision", "float32", "--environments", "serial", "--root"]
+JOB = ["job", "--env", "hopper", "--precision", "float32", "--environments", "serial", "--root"]
 
 
 def saved(root: Path) -> dict[str, bytes]:

@@ -1,4 +1,4 @@
-"""`aihf bench` with the toy task in hopper's place: `python toy_bench.py bench --task hopper …`.
+"""`aihf bench` with the toy task in hopper's place: `python toy_bench.py bench --env hopper …`.
 
 Its methods take a few tenths of a second, its jobs some seconds to start. `start` runs a piece of work
 in a copy of this process, which can be killed, starved or told to stop without importing everything anew.
