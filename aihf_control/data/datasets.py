@@ -1,41 +1,47 @@
-"""Minari in and out: roll a policy out into a dataset on disk, and read any dataset of a known task.
-
-No environment is ever built from a dataset's metadata. Minari does so when a dataset names no
-spaces, so `metadata.json` is read and checked here before Minari opens anything.
-"""
+"""Minari in and out: roll a policy out into a dataset on disk, and read any dataset of a known task."""
 
 from __future__ import annotations
 
 import copy
-import json
+import difflib
 import os
 import re
 import shutil
-import tempfile
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import gymnasium as gym
+import h5py
 import minari
 import numpy as np
 from minari.data_collector.episode_buffer import EpisodeBuffer
 
 from aihf_control.arrays import require_shape
 from aihf_control.data.collect import Policy, roll_out
+from aihf_control.data.dataset_metadata import check_metadata
 from aihf_control.data.types import Episode
-from aihf_control.envs.tasks import Task
+from aihf_control.envs.tasks import TASKS, Task
 from aihf_control.errors import InvalidData
-from aihf_control.runs.files import read_json, read_json_if_there, sha256, write_json
+from aihf_control.runs.files import (
+    read_json_if_there,
+    remove_leftovers,
+    require_room,
+    sha256,
+    temporary_beside,
+    write_json,
+)
 
 MANIFEST = "manifest.json"
 EPISODES = "data/main_data.hdf5"
 
 TIERS = ("simple", "medium", "expert")
 ACTION_TOLERANCE = 1e-6
+
+OVERHEAD = 32 * 2**20
+"""Bytes that HDF5 adds at most to what some hundred episodes hold."""
 
 _DATASET_ID = re.compile(r"(?:[A-Za-z0-9_-]+/)*[A-Za-z0-9_-]+-v[0-9]+")
 
@@ -60,11 +66,17 @@ class Provenance:
 
 def minari_root() -> Path:
     """The folder of all datasets: `$AIHF_MINARI_ROOT`, else `$MINARI_DATASETS_PATH`, else `data/minari`
-    in the checkout the package runs from, else `data/minari` in the working directory.
+    in the checkout the package runs from, else `data/minari` in the working directory. An absolute path,
+    with ~ expanded. Raises `InvalidData` for what is there and is no folder.
     """
     for variable in ("AIHF_MINARI_ROOT", "MINARI_DATASETS_PATH"):
         if os.environ.get(variable):
-            return Path(os.environ[variable])
+            root = Path(os.environ[variable]).expanduser().absolute()
+            if not root.is_dir() and (root.exists() or root.is_symlink()):
+                raise InvalidData(
+                    f"{variable}={root} is no folder: name one, or a path where one can be made"
+                )
+            return root
     checkout = Path(__file__).resolve().parents[2]
     return (checkout if (checkout / "pyproject.toml").is_file() else Path.cwd()) / "data" / "minari"
 
@@ -97,6 +109,7 @@ def build_dataset(
     name = dataset_id(task, tier)
     if transitions < 1 or not 0.0 <= deterministic_share <= 1.0:
         raise InvalidData(f"{name}: {transitions} transitions with a share of {deterministic_share}")
+    require_room(root, 2 * transitions * _step_bytes(task) + OVERHEAD)
     wanted = round(transitions * deterministic_share)
     fixed, sampled = (
         roll_out(task, policy, transitions=n, seed=seed, deterministic=mode, action_noise=action_noise)
@@ -112,20 +125,35 @@ def build_dataset(
     return name
 
 
-def load_episodes(dataset_id: str, task: Task, root: Path, download: bool = False) -> tuple[Episode, ...]:
-    """All episodes of a local Minari dataset in float64, checked one by one against `task`.
+def content_of(dataset_id: str, root: Path, download: bool = False) -> str:
+    """The SHA-256 of a dataset's episodes, by which what was made of it is found again.
 
     With `download`, a dataset that is not under `root` is fetched first (needs `minari[hf]`). Raises
-    `InvalidData` naming the dataset, and the episode where one is at fault.
+    `InvalidData`.
     """
     folder = _folder(dataset_id, root)
     if not folder.exists():
-        if not download:
+        if not download or _is_own(dataset_id):
             raise InvalidData(f"dataset {dataset_id} is not in {root}: {_how_to_get(dataset_id, root)}")
         _download(dataset_id, root)
+    try:
+        return sha256(_folder(dataset_id, root) / EPISODES)
+    except OSError as error:
+        raise InvalidData(f"dataset {dataset_id}: {EPISODES} cannot be read ({error.strerror})") from None
+
+
+def load_episodes(
+    dataset_id: str, task: Task, root: Path, download: bool = False, other_environment: bool = False
+) -> tuple[Episode, ...]:
+    """All episodes of a Minari dataset in float64, checked one by one against `task`.
+
+    `download` as for `content_of`; with `other_environment` the dataset's may have other arguments than the
+    task's. Raises `InvalidData` naming the dataset, and the episode where one is at fault.
+    """
+    found = content_of(dataset_id, root, download)
     data = _folder(dataset_id, root) / "data"
-    _check_hash(dataset_id, data.parent)
-    _check_metadata(dataset_id, data / "metadata.json", task)
+    _check_hash(dataset_id, data.parent, found)
+    check_metadata(dataset_id, data / "metadata.json", task, other_environment=other_environment)
     episodes: list[Episode] = []
     try:
         for recorded in minari.MinariDataset(data).iterate_episodes():
@@ -134,22 +162,34 @@ def load_episodes(dataset_id: str, task: Task, root: Path, download: bool = Fals
         raise InvalidData(f"dataset {dataset_id}, episode {len(episodes)}: {error}") from None
     except (AssertionError, AttributeError, KeyError, OSError, TypeError, ValueError) as error:
         place = f"dataset {dataset_id}, episode {len(episodes)}"
-        raise InvalidData(f"{place}: Minari cannot read it ({type(error).__name__}: {error})") from error
-    if not episodes:
-        raise InvalidData(f"dataset {dataset_id} holds no episodes")
+        locked = "; set HDF5_USE_FILE_LOCKING=FALSE where a file system has no locks" * ("lock" in str(error))
+        raise InvalidData(
+            f"{place}: Minari cannot read it ({type(error).__name__}: {error}){locked}"
+        ) from error
+    _check_count(dataset_id, data, len(episodes))
     return tuple(episodes)
 
 
-def _check_hash(dataset_id: str, folder: Path) -> None:
+def _check_count(dataset_id: str, data: Path, read: int) -> None:
+    """Minari reads as many episodes as the metadata count; the file may hold more."""
+    with h5py.File(data.parent / EPISODES, "r") as file:
+        held = sum(name.startswith("episode_") for name in file)
+    if read != held:
+        raise InvalidData(
+            f"dataset {dataset_id}: metadata.json counts {read} episodes, {EPISODES} holds {held}"
+        )
+    if not read:
+        raise InvalidData(f"dataset {dataset_id} holds no episodes")
+
+
+def _check_hash(dataset_id: str, folder: Path, found: str) -> None:
     """What we built must have kept every bit; a dataset from elsewhere has no manifest to say so."""
     try:
         manifest = read_json_if_there(folder / MANIFEST)
         if manifest is None:
             return
-        expected, found = manifest["sha256"][EPISODES], sha256(folder / EPISODES)
-    except FileNotFoundError:
-        return  # reading the episodes will say that they are gone
-    except (InvalidData, OSError, KeyError, TypeError) as error:
+        expected = manifest["sha256"][EPISODES]
+    except (InvalidData, KeyError, TypeError) as error:
         raise InvalidData(
             f"dataset {dataset_id}: {MANIFEST} cannot be read ({error}): build it again"
         ) from None
@@ -172,7 +212,9 @@ def _store(
     """Write the dataset beside its final place, then swap it in."""
     root.mkdir(parents=True, exist_ok=True)
     target = _folder(name, root)
-    staging = Path(tempfile.mkdtemp(prefix=".building-", dir=root))  # Minari does not list hidden folders
+    remove_leftovers(root)
+    staging = temporary_beside(root / MANIFEST)  # hidden, so that Minari does not list it
+    staging.mkdir()
     try:
         spec = copy.deepcopy(gym.spec(task.env_id))
         spec.max_episode_steps = task.horizon
@@ -200,6 +242,11 @@ def _store(
         os.replace(staging / name, target)
     finally:
         shutil.rmtree(staging, ignore_errors=True)
+
+
+def _step_bytes(task: Task) -> int:
+    """Of a recorded step: observation and reward in float64, action in float32, two marks."""
+    return 8 * (task.observation_size + 1) + 4 * task.action_size + 2
 
 
 def _buffer(episode: Episode) -> EpisodeBuffer:
@@ -244,10 +291,17 @@ def _folder(dataset_id: str, root: Path) -> Path:
     return folder
 
 
+def _is_own(dataset_id: str) -> bool:
+    return dataset_id.startswith("aihf/")
+
+
 def _how_to_get(dataset_id: str, root: Path) -> str:
-    owner, _, rest = dataset_id.partition("/")
-    if owner == "aihf":
-        return f"run `aihf data build --env {rest.partition('/')[0]}`"
+    if _is_own(dataset_id):
+        own = [f"aihf/{task}/{tier}-v0" for task in TASKS for tier in TIERS]
+        if dataset_id in own:
+            return f"run `aihf data build --env {dataset_id.split('/')[1]}`"
+        near = difflib.get_close_matches(dataset_id, own, n=1)
+        return f"it is none of the suite's own{f', did you mean {near[0]}?' if near else ''}"
     return f"run `pip install 'minari[hf]' && MINARI_DATASETS_PATH={root} minari download {dataset_id}`"
 
 
@@ -261,46 +315,21 @@ def _download(dataset_id: str, root: Path) -> None:
         raise InvalidData(f"dataset {dataset_id} cannot be downloaded ({error}): {how}") from error
 
 
-def _check_metadata(dataset_id: str, path: Path, task: Task) -> None:
-    """Raise `InvalidData` unless `metadata.json` names the task's environment and both spaces."""
-    place = f"dataset {dataset_id}: {path}"
-    try:
-        metadata = read_json(path, "delete the folder and get the dataset again")
-    except InvalidData as error:
-        raise InvalidData(f"dataset {dataset_id}: {error}") from None
-    env_id = _nested(place, metadata, "env_spec").get("id")
-    if env_id != task.env_id:
-        raise InvalidData(f"dataset {dataset_id} is of {env_id}, but task {task.name} needs {task.env_id}")
-    for name, size in (("observation_space", task.observation_size), ("action_space", task.action_size)):
-        space = _nested(place, metadata, name)
-        if space.get("type") != "Box" or space.get("shape") != [size]:
-            found = f"{space.get('type')} {space.get('shape')}"
-            raise InvalidData(f"dataset {dataset_id}: {name} is {found}, expected Box [{size}]")
-    if metadata.get("data_format") != "hdf5":
-        raise InvalidData(f"dataset {dataset_id} is in format {metadata.get('data_format')}, not hdf5")
-
-
-def _nested(place: str, metadata: Any, name: str) -> dict[str, Any]:
-    """Minari keeps specs and spaces as JSON text within the JSON."""
-    try:
-        value = json.loads(metadata[name])
-    except (KeyError, TypeError, ValueError):
-        value = None
-    if not isinstance(value, dict):
-        raise InvalidData(f"{place} has no usable {name}: the dataset is incomplete or not Minari's")
-    return value
-
-
 def _episode(recorded: minari.EpisodeData, task: Task) -> Episode:
     """One of Minari's episodes as ours; raises `InvalidData` naming the field and its first bad index."""
+    for name in ("actions", "observations", "rewards", "terminations", "truncations"):
+        kind = np.asarray(getattr(recorded, name)).dtype
+        if kind.kind not in "biuf":
+            raise InvalidData(f"{name} holds {kind}, not numbers")
     actions = np.asarray(recorded.actions, dtype=np.float64)
     observations = np.asarray(recorded.observations, dtype=np.float64)
-    ends = np.asarray(recorded.terminations, dtype=bool)
+    ends, cuts = (np.asarray(marks, dtype=bool) for marks in (recorded.terminations, recorded.truncations))
     require_shape("actions", actions, (None, task.action_size))
     require_shape("observations", observations, (len(actions) + 1, task.observation_size))
-    require_shape("terminations", ends, (len(actions),))
-    if ends[:-1].any():
-        raise InvalidData(f"terminations[{int(np.argmax(ends))}] is set before the last step")
+    for name, marks in (("terminations", ends), ("truncations", cuts)):
+        require_shape(name, marks, (len(actions),))
+        if marks[:-1].any():
+            raise InvalidData(f"{name}[{int(np.argmax(marks))}] is set before the last step")
     beyond = np.abs(actions) > 1.0 + ACTION_TOLERANCE
     if beyond.any():
         index = tuple(int(i) for i in np.argwhere(beyond)[0])

@@ -57,6 +57,8 @@ class FeedbackConfig:
     """Standard deviation of Gaussian noise on the demonstrator's actions, rolled out anew."""
     teacher: Teacher = field(default_factory=Teacher)
     """Labels `pairs`. The held-out pairs are labelled without any error: they measure the reward."""
+    other_environment: bool = False
+    """Accept datasets whose environment has other arguments, time limit or action bounds than the task's."""
     seed: Amount | None = None
     """Of the choice of demonstrations and pairs and of the labels' errors; None: each learner seed has
     feedback of its own, of the same number. The held-out pairs are the same for all."""
@@ -67,7 +69,7 @@ class FeedbackConfig:
 
 @dataclass(frozen=True)
 class Sources:
-    """The dataset ids that the episodes came from, for the manifest."""
+    """The datasets that the episodes came from, for the manifest."""
 
     task: str
     demonstrations: str
@@ -75,6 +77,14 @@ class Sources:
     lower_tier: str | None = None
     preference_file: str | None = None
     """SHA-256 of a file with people's labels, which took the place of `preferences`."""
+    contents: dict[str, str] = field(default_factory=dict)
+    """SHA-256 of each dataset's episodes, by its id."""
+
+    @property
+    def datasets(self) -> tuple[str, ...]:
+        """The ids, each once."""
+        named = (self.demonstrations, *self.preferences, *([self.lower_tier] if self.lower_tier else []))
+        return tuple(dict.fromkeys(named))
 
 
 def build_feedback(

@@ -64,6 +64,23 @@ def make_folder(folder: Path) -> None:
         folder.mkdir(parents=True, exist_ok=True)
 
 
+def require_room(folder: Path, size: int) -> None:
+    """Before long work: raise `CannotWrite` unless `size` more bytes can be written into `folder`.
+
+    Nothing is made; what counts of a folder that is not there yet is the one that it would be made in.
+    """
+    there = next(path for path in (folder, *folder.absolute().parents) if path.exists() or path.is_symlink())
+    with naming(folder):
+        if not there.is_dir():
+            raise NotADirectoryError(errno.ENOTDIR, f"{there} is no folder")
+        if not os.access(there, os.W_OK | os.X_OK):
+            raise PermissionError(errno.EACCES, f"{there} may not be written")
+        if (free := shutil.disk_usage(there).free) < size:
+            raise OSError(
+                errno.ENOSPC, f"{size / 1e6:,.0f} MB are needed there and {free / 1e6:,.0f} are free"
+            )
+
+
 def write_atomically(path: Path, content: bytes) -> None:
     """Make `content` all of the file `path`: a reader, or a crash, sees the old file or the new one.
 

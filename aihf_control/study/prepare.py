@@ -16,7 +16,7 @@ from aihf_control.data.human_labels import LabelledSegments, encode_labelled, ho
 from aihf_control.data.types import Episode, Feedback, PreferencePairs
 from aihf_control.envs.tasks import Task
 from aihf_control.errors import InvalidData
-from aihf_control.runs.files import make_folder, sha256, write_atomically
+from aihf_control.runs.files import make_folder, require_room, sha256, write_atomically
 from aihf_control.study import reference_policies
 from aihf_control.study.machine import use_one_thread
 
@@ -107,8 +107,8 @@ def build_missing(task: Task, names: Sequence[str], folders: Folders, say: Say) 
 def make_feedback(
     task: Task, source: FeedbackSource, folders: Folders, say: Say, seed: int = 0
 ) -> tuple[Feedback, Path]:
-    """The feedback that `source` describes for a learner `seed`: read if it was built before, else built and
-    written.
+    """The feedback that `source` describes for a learner `seed`: read if it was built of the same contents
+    before, else built and written. Datasets of the suite's own that are missing are built first.
 
     It is the same, bit for bit, on any number of cores.
     """
@@ -118,19 +118,24 @@ def make_feedback(
     file = source.preference_file
     labelled = _labelled(file, task) if file else None
     sources = _sources(task, source)
+    _check_noise(task, source.config, sources)
+    build_missing(task, sources.datasets, folders, say)
+    root = datasets.minari_root()
+    contents = {name: datasets.content_of(name, root, download=True) for name in sources.datasets}
+    sources = replace(sources, contents=contents)
     folder = folders.feedback(task, _feedback_name(task, source.config, sources, folders))
     if not (folder / "manifest.json").is_file():
+        require_room(folder, 0)
         say(f"building demonstrations and preferences in {folder}")
         _build_feedback(task, source.config, sources, folders, folder, say, labelled)
     return feedback_module.load_feedback(folder), folder
 
 
 def _feedback_name(task: Task, config: FeedbackConfig, sources: Sources, folders: Folders) -> str:
-    """A folder's name that changes with whatever the feedback is made of."""
+    """A folder's name that changes with whatever the feedback is made of: contents, not names alone."""
     manifest = folders.policies(task) / "manifest.json"
     policies_hash = sha256(manifest) if manifest.is_file() else ""
-    described = {name: value for name, value in asdict(sources).items() if name != "preference_file" or value}
-    made_of = json.dumps([asdict(config), described, policies_hash], sort_keys=True)
+    made_of = json.dumps([asdict(config), asdict(sources), policies_hash], sort_keys=True)
     return hashlib.sha256(made_of.encode()).hexdigest()[:12]
 
 
@@ -146,6 +151,14 @@ def _sources(task: Task, source: FeedbackSource) -> Sources:
         lower_tier=medium if source.config.demo_mix else None,
         preference_file=sha256(source.preference_file) if source.preference_file else None,
     )
+
+
+def _check_noise(task: Task, config: FeedbackConfig, sources: Sources) -> None:
+    if config.demo_noise and sources.demonstrations != datasets.dataset_id(task, "expert"):
+        raise InvalidData(
+            f"DEMO_NOISE={config.demo_noise} needs the policy behind {sources.demonstrations}; "
+            "only the suite's own expert tier has one"
+        )
 
 
 def _labelled(file: Path, task: Task) -> tuple[PreferencePairs, PreferencePairs]:
@@ -177,19 +190,13 @@ def _build_feedback(
     task: Task, config: FeedbackConfig, sources: Sources, folders: Folders, folder: Path, say: Say,
     labelled: tuple[PreferencePairs, PreferencePairs] | None,
 ) -> None:  # fmt: skip
-    names = (sources.demonstrations, *sources.preferences, sources.lower_tier or "")
-    build_missing(task, names, folders, say)
-
     def load(name: str) -> Sequence[Episode]:
-        return datasets.load_episodes(name, task, datasets.minari_root(), download=True)
+        return datasets.load_episodes(
+            name, task, datasets.minari_root(), other_environment=config.other_environment
+        )
 
     noisy = None
     if config.demo_noise:
-        if sources.demonstrations != datasets.dataset_id(task, "expert"):
-            raise InvalidData(
-                f"DEMO_NOISE={config.demo_noise} needs the policy behind {sources.demonstrations}; "
-                "only the suite's own expert tier has one"
-            )
         expert = reference_policies.load_policy(task, "expert", folders.policies(task))
         noisy = _noisy_rollouts(task, expert)
     built = feedback_module.build_feedback(

@@ -126,7 +126,11 @@ def test_a_setting_out_of_its_range_is_refused_with_field_value_and_range(leaf: 
 def test_every_number_among_the_settings_has_a_range() -> None:
     unbounded = {name_of(leaf) for leaf in SETTINGS if not range_of(leaf[0])}
     texts = {"settings.environments", "settings.sac.critic", "settings.sac.precision"}
-    assert unbounded == texts | {"settings.fixed_horizon", "settings.cuda_graphs"}
+    assert unbounded == texts | {
+        "settings.fixed_horizon",
+        "settings.cuda_graphs",
+        "feedback.other_environment",
+    }
 
 
 @pytest.mark.parametrize(

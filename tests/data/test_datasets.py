@@ -2,6 +2,8 @@
 
 import json
 import shutil
+import subprocess
+import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -18,6 +20,7 @@ from aihf_control.data.datasets import Provenance, Reference, build_dataset, loa
 from aihf_control.data.types import Episode, Transitions
 from aihf_control.envs.tasks import TASKS, make_env
 from aihf_control.errors import InvalidData
+from aihf_control.runs.files import CannotWrite
 
 HOPPER = TASKS["hopper"]
 SHORT = replace(HOPPER, horizon=8)
@@ -281,13 +284,95 @@ def test_a_foreign_entry_point_is_never_imported(
         ({"observation_space": json.dumps({"type": "Dict"})}, "observation_space is Dict None"),
         ({"data_format": "pickle"}, "in format pickle, not hdf5"),
         ({"total_episodes": 1_000}, r"episode \d+: Minari cannot read it"),
-        ({"total_episodes": 0}, "holds no episodes"),
+        ({"total_episodes": 3}, r"metadata\.json counts 3 episodes, data/main_data\.hdf5 holds \d+"),
+        ({"total_episodes": 0}, r"metadata\.json counts 0 episodes, data/main_data\.hdf5 holds \d+"),
     ],
 )
 def test_bad_metadata_is_named(root: Path, changes: dict[str, object], message: str) -> None:
     edit_metadata(root, **changes)
     with pytest.raises(InvalidData, match=message):
         load_episodes(EXPERT, SHORT, root)
+
+
+def wrapper(name: str) -> dict[str, object]:
+    return {"name": name, "entry_point": f"gymnasium.wrappers:{name}", "kwargs": {}}
+
+
+def of_another_environment(root: Path, spec: dict[str, object], action_space: dict[str, object]) -> None:
+    metadata = json.loads(metadata_path(root).read_text())
+    for name, changes in (("env_spec", spec), ("action_space", action_space)):
+        metadata[name] = json.dumps(json.loads(metadata[name]) | changes)
+    metadata_path(root).write_text(json.dumps(metadata))
+
+
+@pytest.mark.parametrize(
+    ("spec", "action_space", "named"),
+    [
+        ({"kwargs": {"frame_skip": 2}}, {}, "frame_skip is 2, there 4"),
+        ({"kwargs": {"healthy_reward": 0.5}}, {}, r"healthy_reward is 0\.5, there 1\.0"),
+        (
+            {"kwargs": {"healthy_z_range": [0.5, 9]}},
+            {},
+            r"healthy_z_range is \[0\.5, 9\], there \(0\.7, inf\)",
+        ),
+        (
+            {"kwargs": {"terminate_when_unhealthy": False}},
+            {},
+            "terminate_when_unhealthy is False, there True",
+        ),
+        ({"kwargs": {"wind": 3}}, {}, "wind is 3, there unknown"),
+        ({"max_episode_steps": 200}, {}, "max_episode_steps is 200, there 8"),
+        ({"max_episode_steps": 3_000}, {}, "max_episode_steps is 3000, there 8"),
+        ({"max_episode_steps": None}, {}, "max_episode_steps is None, there 8"),
+        ({"additional_wrappers": [wrapper("TransformReward")]}, {}, "it is wrapped in TransformReward"),
+        (
+            {},
+            {"low": [-2, -2, -2], "high": [2, 2, 2]},
+            r"actions' low is \[-2, -2, -2\], there -1; the actions'",
+        ),
+    ],
+)
+def test_what_differs_from_the_tasks_environment_is_named_and_passes_only_where_it_is_meant(
+    root: Path, spec: dict[str, object], action_space: dict[str, object], named: str
+) -> None:
+    before = load_episodes(EXPERT, SHORT, root)
+    of_another_environment(root, spec, action_space)
+    with pytest.raises(InvalidData, match=rf"{EXPERT} is of another environment.*{named}.*other-environment"):
+        load_episodes(EXPERT, SHORT, root)
+    assert all(map(same, before, load_episodes(EXPERT, SHORT, root, other_environment=True)))
+
+
+def test_arguments_that_are_the_usual_ones_are_no_difference(root: Path) -> None:
+    usual = {"frame_skip": 4, "healthy_angle_range": [-0.2, 0.2], "render_mode": "rgb_array"}
+    wrappers = [wrapper("OrderEnforcing"), wrapper("TimeLimit")]
+    of_another_environment(root, {"kwargs": usual, "additional_wrappers": wrappers}, {})
+    assert load_episodes(EXPERT, SHORT, root)
+
+
+def test_without_room_or_permission_nothing_is_rolled_out(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(datasets, "roll_out", lambda *_, **__: pytest.fail("rolled out"))
+    with monkeypatch.context() as full:
+        full.setattr(shutil, "disk_usage", lambda path: shutil._ntuple_diskusage(10**9, 10**9, 10**6))
+        with pytest.raises(
+            CannotWrite, match=r"minari cannot be written: .* MB are needed there and 1 are free"
+        ):
+            build(tmp_path / "minari")
+    (tmp_path / "file").touch()
+    with pytest.raises(CannotWrite, match="file is no folder"):
+        build(tmp_path / "file" / "minari")
+    assert [path.name for path in tmp_path.iterdir()] == ["file"]
+
+
+def test_what_a_killed_build_left_is_cleared_by_the_next(root: Path) -> None:
+    child = subprocess.run(
+        [sys.executable, "-c", "from aihf_control.runs.processes import Process; print(Process.current())"],
+        capture_output=True, text=True, check=True,
+    )  # fmt: skip
+    (root / f".tmp-{child.stdout.strip()}-00").mkdir()
+    build(root, seed=6)
+    assert [path.name for path in root.iterdir()] == ["aihf"]
 
 
 def break_episode(root: Path, name: str, values: Floats) -> None:
@@ -308,12 +393,22 @@ def break_episode(root: Path, name: str, values: Floats) -> None:
         ("actions", lambda v: np.where(v == v[2, 1], np.nan, v), r"actions\[2, 1\] is nan"),
         ("rewards", lambda v: np.where(v == v[3], np.inf, v), r"rewards\[3\] is inf"),
         ("terminations", lambda v: v | (np.arange(len(v)) == 0), r"terminations\[0\] is set before the last"),
+        ("truncations", lambda v: v | (np.arange(len(v)) == 2), r"truncations\[2\] is set before the last"),
+        (
+            "truncations",
+            lambda v: v | (np.arange(len(v)) >= len(v) - 2),
+            "truncations.* is set before the last",
+        ),
+        ("truncations", lambda v: v[:-1], "truncations has shape"),
+        ("observations", lambda v: v + 1j, "observations holds complex128, not numbers"),
+        ("rewards", lambda v: v.astype("S8"), "rewards holds .*, not numbers"),
     ],
 )
 def test_bad_episodes_are_named(root: Path, name: str, change: object, message: str) -> None:
     episode = load_episodes(EXPERT, SHORT, root)[1]
     assert callable(change)
-    values = np.zeros(len(episode), dtype=bool) if name == "terminations" else getattr(episode, name)
+    marks = name in ("terminations", "truncations")
+    values = np.zeros(len(episode), dtype=bool) if marks else getattr(episode, name)
     break_episode(root, name, change(values))
     with pytest.raises(InvalidData, match=rf"dataset {EXPERT}, episode 1: {message}"):
         load_episodes(EXPERT, SHORT, root)
@@ -344,6 +439,8 @@ def test_an_episode_of_one_step_is_fine(root: Path) -> None:
 def test_a_missing_dataset_says_how_to_get_it(tmp_path: Path) -> None:
     with pytest.raises(InvalidData, match="run `aihf data build --env hopper`"):
         load_episodes(EXPERT, HOPPER, tmp_path)
+    with pytest.raises(InvalidData, match=r"none of the suite's own, did you mean aihf/hopper/expert-v0\?"):
+        load_episodes("aihf/hoper/expert-v0", HOPPER, tmp_path, download=True)
     with pytest.raises(InvalidData, match=r"minari\[hf\].*minari download mujoco/hopper/expert-v0"):
         load_episodes("mujoco/hopper/expert-v0", HOPPER, tmp_path)
 
@@ -370,6 +467,18 @@ def test_the_root_follows_the_environment(tmp_path: Path, monkeypatch: pytest.Mo
     assert minari_root() == tmp_path / "minari"
     monkeypatch.setenv("AIHF_MINARI_ROOT", str(tmp_path / "ours"))
     assert minari_root() == tmp_path / "ours"
+    monkeypatch.setenv("AIHF_MINARI_ROOT", "~/minari")
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert minari_root() == tmp_path / "minari"
+    monkeypatch.setenv("AIHF_MINARI_ROOT", "here/minari")
+    monkeypatch.chdir(tmp_path)
+    assert minari_root() == tmp_path / "here" / "minari"
+    (tmp_path / "file").touch()
+    (tmp_path / "dangling").symlink_to(tmp_path / "nowhere")
+    for wrong in ("file", "dangling"):
+        monkeypatch.setenv("AIHF_MINARI_ROOT", str(tmp_path / wrong))
+        with pytest.raises(InvalidData, match=f"AIHF_MINARI_ROOT=.*{wrong} is no folder"):
+            minari_root()
     monkeypatch.delenv("AIHF_MINARI_ROOT")
     monkeypatch.delenv("MINARI_DATASETS_PATH")
     assert minari_root().parts[-2:] == ("data", "minari")

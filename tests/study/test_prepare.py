@@ -1,14 +1,21 @@
 """From policies to feedback, on the real Hopper with the committed policies."""
 
+import json
+import shutil
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
+from aihf_control.arrays import Floats
+from aihf_control.data import datasets
 from aihf_control.data.feedback import FeedbackConfig
 from aihf_control.envs.tasks import TASKS
 from aihf_control.study import prepare as preparation
 from aihf_control.study.prepare import FeedbackSource, Folders, make_feedback
+
+HOPPER = TASKS["hopper"]
 
 
 def test_feedback_is_the_same_whatever_the_number_of_threads(
@@ -31,3 +38,62 @@ def test_feedback_is_the_same_whatever_the_number_of_threads(
         finally:
             torch.set_num_threads(before)
     assert found[0] == found[1]
+
+
+@pytest.fixture
+def minari(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Three datasets from elsewhere, of random episodes of Hopper."""
+    for number in range(3):
+        build_foreign(tmp_path / "minari", f"lab/hopper/{number}-v0", seed=number)
+    monkeypatch.setenv("AIHF_MINARI_ROOT", str(tmp_path / "minari"))
+    return tmp_path / "minari"
+
+
+def build_foreign(root: Path, name: str, seed: int) -> None:
+    def act(observations: Floats, deterministic: bool, rng: np.random.Generator) -> Floats:
+        return rng.uniform(-1.0, 1.0, (len(observations), HOPPER.action_size))
+
+    datasets.build_dataset(
+        HOPPER, "expert", act, transitions=100, deterministic_share=0.0, seed=seed,
+        reference=datasets.Reference(0.0, 1.0, 1), provenance=datasets.Provenance("random", "A test's."),
+        root=root,
+    )  # fmt: skip
+    made, place = root / "aihf" / "hopper" / "expert-v0", root / name
+    shutil.rmtree(place, ignore_errors=True)
+    place.parent.mkdir(parents=True, exist_ok=True)
+    (made / "manifest.json").unlink()
+    shutil.move(made, place)
+
+
+def test_feedback_is_found_by_the_content_of_its_sources(
+    minari: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shown, pool, other = (f"lab/hopper/{number}-v0" for number in range(3))
+    config = FeedbackConfig(demonstration_transitions=50, pairs=20, held_out_pairs=5, segment_length=5)
+
+    def made(preferences: str = pool) -> tuple[str, Path]:
+        feedback, folder = make_feedback(
+            HOPPER, FeedbackSource(shown, (preferences,), config), Folders(tmp_path), print
+        )
+        return feedback.sha256, folder
+
+    first = made()
+    assert made() == first
+    assert json.loads((first[1] / "manifest.json").read_text())["sources"]["contents"] == {
+        name: datasets.content_of(name, minari) for name in (shown, pool)
+    }
+    kept = tmp_path / "kept"
+    shutil.copytree(minari / pool, kept)
+    shutil.rmtree(minari / pool)
+    shutil.copytree(minari / other, minari / pool)  # replaced under its id
+    assert made()[0] != first[0]
+    shutil.rmtree(minari / pool)
+    monkeypatch.setattr(datasets.minari, "download_dataset", lambda name: pytest.fail("no network"))
+    with pytest.raises(BaseException, match="no network"):  # removed: fetched again, not taken as read
+        made()
+    shutil.copytree(kept, minari / pool)
+    assert made() == first
+    monkeypatch.setenv("AIHF_MINARI_ROOT", str(tmp_path / "elsewhere"))  # another root
+    for name, source in ((shown, shown), (pool, other)):
+        shutil.copytree(minari / source, tmp_path / "elsewhere" / name)
+    assert made()[0] != first[0]
