@@ -130,8 +130,16 @@ class Report:
     """Its folder: results/runs/<study> as trained, results/<study> as committed."""
     output: Path | None = None
     """Where to, if not into the study's folder."""
+    films: bool = False
+    """Also film the median and the worst seed of each method, on the page report.html; half a minute each."""
 
     def run(self) -> int:
         """Trains nothing."""
-        say(write_report(self.study, self.output).text)
+        if self.films:
+            from aihf_control.cli.video import study_films  # which needs torch
+
+            text = write_report(self.study, self.output, film=study_films).text
+        else:
+            text = write_report(self.study, self.output).text
+        say(text)
         return 0

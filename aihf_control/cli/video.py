@@ -6,18 +6,28 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 import tyro
 
 from aihf_control.arrays import Floats
 from aihf_control.cli.study_command import find_task, say
 from aihf_control.envs.film import Take, best_format, check_format, encode, pictures, play
-from aihf_control.envs.render import Camera
+from aihf_control.envs.render import Camera, NoPictures
 from aihf_control.envs.tasks import Task
 from aihf_control.errors import InvalidChoice
 from aihf_control.learn.saved import load_reward, read_policy
+from aihf_control.methods.table import method_label
+from aihf_control.report.page import Film
+from aihf_control.report.results import MethodResults, StudyResults
 from aihf_control.runs.files import read_json, write_atomically
+from aihf_control.runs.records import Run
+from aihf_control.words import number
 
 WIDTHS = (128, 1920)
+EPISODE, FILM_WIDTH = 1000, 320
+"""Of a report's films: steps at most, and pixels."""
+LARGEST_FILMS = 15_000_000
+"""Bytes on one page, which base64 makes 20 MB."""
 
 
 @dataclass(frozen=True)
@@ -97,3 +107,43 @@ def film(actor: Actor, kind: str, seed: int, steps: int, width: int) -> tuple[by
         return encode(frames, camera.frames_a_second, kind), take
     finally:
         camera.close()
+
+
+def study_films(study: StudyResults) -> tuple[list[Film], str]:
+    """The median and the worst seed of each method on each task, and why there are no more films."""
+    chosen = [
+        (task, results, place, run)
+        for task in study.tasks
+        for results in task.methods
+        for place, run in _median_and_worst(results)
+    ]
+    films, size, lacking, too_large = [], 0, 0, 0
+    for task, results, place, run in chosen:
+        if not (run.folder / "policy.zip").is_file():
+            lacking += 1
+            continue
+        try:
+            content, take = film(open_actor(run.folder), kind := best_format(), 0, EPISODE, FILM_WIDTH)
+        except NoPictures as error:
+            return [], str(error)
+        if size + len(content) > LARGEST_FILMS:
+            too_large += 1
+            continue
+        size += len(content)
+        label, seeds = method_label(results.method), len(results.runs)
+        caption = (
+            f"{label}, {place} of {seeds} seeds (seed {run.config.seed}): a return of "
+            f"{number(take.rewards.sum())} in {len(take.rewards)} steps, from the reset of seed 0"
+        )
+        films.append(Film(task.task, caption, kind, content))
+    words = [f"{lacking} runs have no policy.zip beside them, and are not shown."] if lacking else []
+    words += [f"{too_large} films were left out: the page would be too large."] if too_large else []
+    return films, " ".join(words)
+
+
+def _median_and_worst(results: MethodResults) -> list[tuple[str, Run]]:
+    """By final return; one of a single seed."""
+    order = np.argsort(results.final, kind="stable")
+    if len(order) < 2:
+        return [("the one", results.runs[i]) for i in order]
+    return [("the median", results.runs[order[len(order) // 2]]), ("the worst", results.runs[order[0]])]

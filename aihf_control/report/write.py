@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from aihf_control.report.figure5 import figure5
 from aihf_control.report.latex import latex
+from aihf_control.report.page import Film, page
 from aihf_control.report.profiles import profiles
 from aihf_control.report.provenance import provenance
 from aihf_control.report.results import NoResults, StudyResults, read_results
@@ -16,8 +18,19 @@ from aihf_control.report.tables import csv_text, markdown, tabulate, text
 from aihf_control.report.variants import OTHER_HORIZON, appendix
 from aihf_control.runs.files import make_folder, write_atomically
 
+Filmed = tuple[Sequence[Film], str]
+"""Films of runs, and in words why there are no more."""
+
 SOMETIMES = ("profiles.png", "reward.png", "appendix.md")
 """Files that some studies have nothing for."""
+
+
+PICTURES = {
+    "figure5.png": "Learning curves",
+    "profiles.png": "Performance profiles",
+    "reward.png": "What the rewards learned",
+}
+"""Those that the page shows, with their titles."""
 
 
 @dataclass(frozen=True)
@@ -38,25 +51,31 @@ def _other_horizon(folder: Path) -> StudyResults | None:
     return None
 
 
-def write_report(folder: Path, output: Path | None = None, bootstrap_seed: int = 0) -> Report:
+def write_report(
+    folder: Path,
+    output: Path | None = None,
+    bootstrap_seed: int = 0,
+    film: Callable[[StudyResults], Filmed] = lambda _: ((), ""),
+) -> Report:
     """Read all runs in a study's folder and write its report there, or into the folder `output`.
 
     The same runs give the same bytes. Raises `InvalidData`, with nothing written, if runs cannot be read
     or compared, and `NoResults` if none has ended. Files: `figure5.png` and `.pdf`, `table.md`, `.csv` and
     `.tex`, `profiles.png`, `reward.png` (if any run recorded what its reward learned), `PROVENANCE.md`, and
-    `appendix.md` if a study of the other horizon rule lies beside.
+    `appendix.md` if a study of the other horizon rule lies beside; and `report.html`, all of it on one page,
+    with what `film` makes.
     """
     output = folder if output is None else output
     study, other = read_results(folder), _other_horizon(folder.resolve())
     tables = tabulate(study, bootstrap_seed)
-    curves = figure5(study, bootstrap_seed)
+    curves, made = figure5(study, bootstrap_seed), provenance(study, folder.resolve().parent)
     contents = {
         "figure5.png": render(curves, "png"),
         "figure5.pdf": render(curves, "pdf"),
         "table.md": markdown(tables).encode(),
         "table.csv": csv_text(tables).encode(),
         "table.tex": latex(tables).encode(),
-        "PROVENANCE.md": provenance(study, folder.resolve().parent).encode(),
+        "PROVENANCE.md": made.encode(),
     }
     profile, learned = profiles(study, bootstrap_seed), reward_panels(study, bootstrap_seed)
     for name, figure in (("profiles.png", profile), ("reward.png", learned)):
@@ -64,6 +83,8 @@ def write_report(folder: Path, output: Path | None = None, bootstrap_seed: int =
             contents[name] = render(figure, "png")
     if other is not None:
         contents["appendix.md"] = appendix(study, other).encode()
+    shown = {title: contents[name] for name, title in PICTURES.items() if name in contents}
+    contents["report.html"] = page(tables, shown, made, *film(study)).encode()
     make_folder(output)
     for name in SOMETIMES:
         if name not in contents:  # of an earlier report, whose runs are not these

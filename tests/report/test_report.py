@@ -35,7 +35,10 @@ from aihf_control.words import seed_list
 from benchmarks.figure5 import main
 
 ROOT = Path(__file__).parents[2]
-FILES = {"figure5.png", "figure5.pdf", "table.md", "table.csv", "table.tex", "PROVENANCE.md", "profiles.png"}
+FILES = {
+    "figure5.png", "figure5.pdf", "table.md", "table.csv", "table.tex", "PROVENANCE.md", "profiles.png",
+    "report.html",
+}  # fmt: skip
 PREFERRED = ("reward_accuracy", "pearson_demonstrations", "spearman_demonstrations", "epic_distance")
 
 
