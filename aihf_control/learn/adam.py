@@ -26,7 +26,7 @@ class Adam(torch.optim.Adam):
             betas=(first_moment, 0.999),
             weight_decay=weight_decay,
             fused=True,
-            capturable=parameter.is_cuda,  # its step count stays on the device, as a CUDA graph needs
+            capturable=parameter.device.type != "cpu",  # its step count is there too, as a CUDA graph needs
         )
         self.state[parameter] = {
             "step": torch.zeros((), device=parameter.device),

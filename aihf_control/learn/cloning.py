@@ -67,4 +67,4 @@ def clone(
     def state() -> list[Tensor]:
         return [weights.detach(), *optimiser.tensors().values()]
 
-    return repeat(step, config.steps, state, weights.device, enabled=cuda_graphs)
+    return repeat(step, config.steps, state, weights.device, enabled=cuda_graphs, name="cloning")

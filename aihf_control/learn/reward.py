@@ -161,7 +161,9 @@ class RewardLearner:
             self.optimiser.descend(loss + penalty)
             return metrics | more
 
-        return repeat(step, steps, lambda: self.tensors().values(), device, enabled=cuda_graphs)
+        return repeat(
+            step, steps, lambda: self.tensors().values(), device, enabled=cuda_graphs, name="the reward's fit"
+        )
 
     def tensors(self) -> dict[str, Tensor]:
         """The live state, by name."""

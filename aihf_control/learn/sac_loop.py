@@ -136,7 +136,7 @@ class _Acting:
         self._sac = sac
         self._observations = torch.zeros(len(sac.seeds), 1, observations, device=sac.device)
         self._draws = Draws(sac.device)
-        self._forward = Graphed(self._sample, lambda: (), sac.device, enabled=graphs)
+        self._forward = Graphed(self._sample, lambda: (), sac.device, enabled=graphs, name="acting")
 
     def begin_round(self, round: int) -> None:
         """Fresh streams for the round."""

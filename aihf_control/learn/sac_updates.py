@@ -72,6 +72,7 @@ class Updates:
                 lambda: self.sac.tensors().values(),
                 self.sac.device,
                 enabled=self._use_graphs,
+                name="SAC's critics alone" if critic_only else "an update of SAC",
             )
         return self._graphs[key]()
 

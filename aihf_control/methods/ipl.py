@@ -111,6 +111,7 @@ class IPL(Method):
             lambda: self.tensors().values(),
             context.device,
             enabled=context.settings.cuda_graphs,
+            name="an update of IPL",
         )
 
     def start(self) -> Metrics:

@@ -116,7 +116,7 @@ def overall_cells(line: Line) -> list[str]:
 
 
 def notes(task: TaskResults) -> list[str]:
-    """One sentence a seed that failed or moved, and a method whose seeds are missing."""
+    """One sentence a seed that failed, moved or lost a graph, and a method whose seeds are missing."""
     lines = []
     for results in task.methods:
         name = method_label(results.method)
@@ -132,6 +132,7 @@ def notes(task: TaskResults) -> list[str]:
                 f"{move.after}: its numbers are not those of either alone, to the last bit."
                 for move in run.config.moved or ()
             ]
+            lines += [f"{name} seed {run.config.seed}: {fault}." for fault in run.config.graphs_off or ()]
         if results.missing:
             lines.append(
                 f"{name}: seeds {seed_list(results.missing)} are running or missing, and not counted."

@@ -30,7 +30,7 @@ from aihf_control.runs.files import (
 
 State = Literal["running", "finished", "failed"]
 
-MAY_DIFFER = ("batch", "command", "commit", "moved", "seed", "wall_seconds")
+MAY_DIFFER = ("batch", "command", "commit", "graphs_off", "moved", "seed", "wall_seconds")
 """Fields of `config.json` that do not make two runs different ones."""
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")

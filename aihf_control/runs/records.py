@@ -81,6 +81,7 @@ class RunConfig:
     references: References | None
     settings: SettingsRecord
     moved: tuple[Move, ...] | None = None
+    graphs_off: tuple[str, ...] | None = None
 
 
 @dataclass(frozen=True)

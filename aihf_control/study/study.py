@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import gc
 import itertools
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
@@ -253,15 +254,17 @@ def _run_batch(
         if all(status is not None and status.ended for status in statuses):
             return  # another process finished them while this one waited for its turn
         for seed, folder, config in zip(context.seeds, folders, configs, strict=True):
-            moves = {"moved": _moves(folder, config)}
-            write_config(folder, config | moves | {"seed": seed, "batch": list(context.seeds)})
+            there = read_config(folder) or {}
+            kept = {"moved": _moves(there, folder, config)}
+            kept |= {name: there[name] for name in ("graphs_off",) if name in there}
+            write_config(folder, config | kept | {"seed": seed, "batch": list(context.seeds)})
         BatchRun(paths, context, lock, observer, listener).run()
+    gc.collect()  # a method and its callbacks know each other; their memory goes before the next one's comes
 
 
-def _moves(folder: Path, config: dict[str, Any]) -> list[dict[str, Any]]:
+def _moves(there: dict[str, Any], folder: Path, config: dict[str, Any]) -> list[dict[str, Any]]:
     """From where to where a run that was begun has moved so far, this time included."""
-    there = read_config(folder)
-    if there is None:
+    if not there:
         return []
     before, now = there[PLACE], config[PLACE]
     status = read_status(folder)

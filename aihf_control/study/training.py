@@ -14,6 +14,7 @@ from safetensors.torch import save
 from torch import Tensor
 
 from aihf_control.learn.adam import restore
+from aihf_control.learn.cuda_graphs import FAULTS
 from aihf_control.learn.reward_diagnostics import RewardDiagnostics
 from aihf_control.learn.rollouts import Roller
 from aihf_control.learn.sac import Metrics
@@ -21,7 +22,15 @@ from aihf_control.learn.sb3 import save_policy
 from aihf_control.methods.method import Context, Method
 from aihf_control.methods.table import make
 from aihf_control.runs.files import write_atomically
-from aihf_control.runs.folder import RunPaths, State, Status, write_progress, write_status
+from aihf_control.runs.folder import (
+    RunPaths,
+    State,
+    Status,
+    read_config,
+    write_config,
+    write_progress,
+    write_status,
+)
 from aihf_control.runs.locks import SeedLock
 from aihf_control.runs.progress import Listener, Progress
 from aihf_control.runs.signals import uninterrupted
@@ -125,6 +134,7 @@ class BatchRun:
         with uninterrupted():
             self.lock.confirm()
             self._save(steps)
+            self._note_graphs()
         if self.observer:
             self.observer(self, self.record.step)
         self._report()
@@ -172,6 +182,16 @@ class BatchRun:
             folder = self.paths.seed(seed)
             write_progress(folder, self.record.rows[member])
             write_status(folder, self._status(seed, ended=False))
+
+    def _note_graphs(self) -> None:
+        """Say of each graph that was found wrong, and keep it in `config.json`, that it is not used."""
+        for fault in FAULTS:
+            self.progress.note(fault)
+            for seed in self.context.seeds:
+                folder = self.paths.seed(seed)
+                config = read_config(folder) or {}
+                write_config(folder, config | {"graphs_off": [*config.get("graphs_off", []), fault]})
+        FAULTS.clear()
 
     def _status(self, seed: int, *, ended: bool) -> Status:
         failure = self.record.failures.get(str(seed), {})

@@ -1,22 +1,20 @@
 """A round's updates: what they draw, and that a CUDA graph could replay them."""
 
-from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from recorded_graphs import META, pretended_device, recorded_on_the_cpu
 from torch import Tensor
-from torch.utils._python_dispatch import TorchDispatchMode
 
 from aihf_control.data.types import Transitions
-from aihf_control.learn.cuda_graphs import Graphed, rehearse, repeat
 from aihf_control.learn.feedback_tables import StepTable
 from aihf_control.learn.randomness import UPDATES_PER_DRAW, SeedStreams
 from aihf_control.learn.replay import Batch, ReplayBuffer
 from aihf_control.learn.sac import CRITICS, SAC, SACConfig
-from aihf_control.learn.sac_updates import Updates
+from aihf_control.learn.sac_updates import RewardFunction, Updates
 
 SEEDS, OBSERVATIONS, ACTIONS = (4, 9), 3, 2
 CPU = torch.device("cpu")
@@ -136,62 +134,58 @@ def test_the_reward_is_asked_anew_at_every_update() -> None:
     assert len(asked) == 3 and not torch.equal(asked[0], asked[1])
 
 
-class NoHostSync(TorchDispatchMode):
-    """Fails on any operation whose result the host would have to wait for."""
-
-    WAITING = ("_local_scalar_dense", "nonzero", "masked_select", "is_nonzero", "equal", "unique")
-
-    def __torch_dispatch__(
-        self, function: Any, types: Any, args: tuple = (), kwargs: dict | None = None
-    ) -> Any:
-        name = function.overloadpacket.__name__
-        assert not any(name.startswith(waiting) for waiting in self.WAITING), name
-        return function(*args, **(kwargs or {}))
+def reward_of(observations: Tensor, actions: Tensor) -> Tensor:
+    return actions.sum(-1) - observations.square().sum(-1)
 
 
-@pytest.mark.parametrize("critic", list(CRITICS))
-@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
-@pytest.mark.parametrize("share", [0.0, 0.5])
+EVERY_FORM = [
+    pytest.mark.parametrize("critic", list(CRITICS)),
+    pytest.mark.parametrize("precision", ["float32", "bfloat16"]),
+    pytest.mark.parametrize("share", [0.0, 0.5]),
+    pytest.mark.parametrize("reward", [None, reward_of]),
+]
+
+
+def every_form(test: Any) -> Any:
+    """Critics, precisions, batches and rewards, in all combinations."""
+    for form in EVERY_FORM:
+        test = form(test)
+    return test
+
+
+@every_form
 @pytest.mark.parametrize("critic_only", [False, True])
-def test_an_update_never_waits_for_the_device_and_its_state_stays_in_place(
-    critic_only: bool, share: float, precision: str, critic: str
+def test_an_update_could_be_captured(
+    reward: RewardFunction | None, share: float, precision: str, critic: str, critic_only: bool
 ) -> None:
-    made = updates(share=share, precision=precision, critic=critic)
-    made.update(0, None, critic_only=critic_only)
-    places = [tensor.data_ptr() for tensor in made.sac.tensors().values()]
-    with NoHostSync():
-        made.update(1, lambda observations, actions: actions.sum(-1), critic_only=critic_only)
-    assert places == [tensor.data_ptr() for tensor in made.sac.tensors().values()]
+    with pretended_device() as device:
+        made = updates(share=share, precision=precision, critic=critic, device=META)
+        device.waits.clear()
+        for position in range(2):
+            made.update(position, reward, critic_only=critic_only)
+        assert len(device.captured) == 1 and not device.waits
+        assert {tensor.device for tensor in made.sac.tensors().values()} == {META}
 
 
-def test_the_guard_against_waiting_sees_an_item() -> None:
-    with pytest.raises(AssertionError, match="_local_scalar_dense"), NoHostSync():
-        torch.ones(()).item()
+@every_form
+def test_replayed_updates_have_the_bits_of_plain_ones(
+    reward: RewardFunction | None, share: float, precision: str, critic: str
+) -> None:
+    def train() -> list[Tensor]:
+        made, metrics = updates(share=share, precision=precision, critic=critic), {}
+        for index in range(20):
+            if index == 10:
+                made.replay.extend(torch.ones(len(SEEDS), 30, made.replay.rows.shape[-1]))
+                made.draw()
+            metrics = made.update(index % 10, reward, critic_only=index % 3 > 0)
+        return [*weights(made), *metrics.values()]
 
-
-def test_rehearsing_leaves_no_trace() -> None:
-    made = updates()
-    before = weights(made)
-    rehearse(lambda: made.update(0, None), made.sac.tensors().values())
-    for a, b in zip(before, weights(made), strict=True):
+    plain = train()
+    with recorded_on_the_cpu() as made:
+        replayed = train()
+    assert made == {"graphs": 2, "replays": 20}
+    for a, b in zip(replayed, plain, strict=True):
         assert torch.equal(a, b)
-
-
-def test_repeat_takes_the_positions_in_order() -> None:
-    squares, total = torch.arange(5.0).square(), torch.zeros(())
-
-    def step(position: Tensor) -> dict[str, Tensor]:
-        total.mul_(10).add_(squares.index_select(0, position)[0])
-        return {"total": total.clone()}
-
-    # ((((0·10 + 1)·10 + 4)·10 + 9)·10 + 16)
-    assert repeat(step, 5, lambda: [total], CPU)["total"].item() == 1506.0
-
-
-def test_on_a_cpu_a_graphed_step_is_only_called() -> None:
-    calls: Iterator[int] = iter(range(3))
-    step = Graphed(lambda: {"call": torch.tensor(next(calls))}, lambda: (), CPU)
-    assert [step()["call"].item() for _ in range(3)] == [0, 1, 2]
 
 
 @pytest.mark.gpu
@@ -200,16 +194,13 @@ def test_on_a_cpu_a_graphed_step_is_only_called() -> None:
 def test_graph_and_eager_agree_over_200_updates(precision: str) -> None:
     cuda = torch.device("cuda")
 
-    def reward(observations: Tensor, actions: Tensor) -> Tensor:
-        return actions.sum(-1) - observations.square().sum(-1)
-
     def train(graphs: bool) -> tuple[list[Tensor], Tensor]:
         made = updates(precision=precision, device=cuda, graphs=graphs)
         metrics = {}
         for index in range(200):
             if index % UPDATES_PER_DRAW == 0:
                 made.draw()
-            metrics = made.update(index % UPDATES_PER_DRAW, reward, critic_only=index < 50)
+            metrics = made.update(index % UPDATES_PER_DRAW, reward_of, critic_only=index < 50)
         return weights(made), metrics["critic_loss"].cpu()
 
     (captured, loss), (eager, eager_loss) = train(graphs=True), train(graphs=False)

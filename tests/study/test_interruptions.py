@@ -18,7 +18,7 @@ from aihf_control.study.prepare import Folders
 
 METHOD = Path("results/runs/bench/hopper/aihf")
 ROUNDS = 3
-JOB = ["job", "--env", "hopper", "--precision", "float32", "--environments", "serial"]
+JOB = ["job", "--env", "hopper", "--device", "cpu", "--precision", "float32", "--environments", "serial"]
 
 
 @pytest.fixture(scope="module")

@@ -210,7 +210,8 @@ def test_a_second_process_is_told_who_has_the_seeds(tmp_path: Path) -> None:
     assert leftovers(tmp_path) == []
 
 
-JOB = ["job", "--env", "hopper", "--precision", "float32", "--environments", "serial", "--root"]
+JOB = ["job", "--env", "hopper", "--device", "cpu", "--precision", "float32", "--environments", "serial"]
+JOB += ["--root"]
 
 
 def saved(root: Path) -> dict[str, bytes]:

@@ -84,6 +84,7 @@ def start(work: Callable[[], object], log: Path) -> int:
     if pid == 0:
         status = 1
         try:
+            _be_beside_a_gpu()
             descriptor = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o666)
             os.dup2(descriptor, 1)
             os.dup2(descriptor, 2)
@@ -95,6 +96,15 @@ def start(work: Callable[[], object], log: Path) -> int:
             sys.stdout.flush()
             os._exit(status)
     return pid
+
+
+def _be_beside_a_gpu() -> None:
+    """As in a copy of a process that has used one: it is there, and to ask for it again is an error."""
+
+    def refuse() -> None:
+        raise RuntimeError("Cannot re-initialize CUDA in forked subprocess")
+
+    torch.cuda.is_available, torch.cuda._lazy_init = (lambda: True), refuse
 
 
 def ended(pid: int, within: float = SECONDS) -> int:
