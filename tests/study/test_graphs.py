@@ -9,7 +9,7 @@ from recorded_graphs import RecordedGraph, recorded_on_the_cpu
 from toy_bench import ROUND_STEPS, SEEDS, numbers, small_study, train
 
 from aihf_control.learn.replay import ReplayBuffer
-from aihf_control.report.results import read_study
+from aihf_control.report.results import read_results
 from aihf_control.report.tables import notes
 from aihf_control.study.training import BatchRun
 
@@ -51,7 +51,7 @@ def test_a_wrong_graph_is_said_in_a_line_in_config_json_and_in_the_report_and_pl
     for seed in SEEDS:
         config = json.loads((tmp_path / "wrong" / RUNS / f"aihf/seed_{seed}/config.json").read_text())
         assert said == [f"hopper/aihf  {fault}" for fault in config["graphs_off"]]
-    told = notes(read_study(tmp_path / "wrong" / RUNS, "bench", "hopper", ["aihf"]))
+    told = notes(read_results(tmp_path / "wrong" / RUNS.parent).tasks[0])
     assert told == [f"AIHF seed {seed}: {fault}." for seed in SEEDS for fault in config["graphs_off"]]
     plain = json.loads((tmp_path / "plain" / RUNS / "aihf/seed_0/config.json").read_text())
     assert "graphs_off" not in plain
