@@ -16,6 +16,11 @@ from aihf_control.hardware import DEVICES, PRECISIONS
 
 _TRIM_THRESHOLD, _TOP_PAD, _MMAP_MAX = -1, -2, -4  # of glibc's malloc.h
 
+_HOLDS = (
+    "ATEN_CPU_CAPABILITY", "MKL_CBWR", "MKL_ENABLE_INSTRUCTIONS", "ONEDNN_MAX_CPU_ISA", "DNNL_MAX_CPU_ISA",
+    "ONEDNN_DEFAULT_FPMATH_MODE", "OPENBLAS_CORETYPE", "NPY_DISABLE_CPU_FEATURES", "NPY_ENABLE_CPU_FEATURES",
+)  # fmt: skip
+
 PACKAGES = ("torch", "numpy", "gymnasium", "mujoco", "stable-baselines3", "minari")
 
 
@@ -66,6 +71,21 @@ def choose_precision(name: str, device: torch.device) -> str:
 def describe_device(device: torch.device) -> str:
     """The device's model, for the record: `NVIDIA H200`, or `cpu: ` and the processor's."""
     return torch.cuda.get_device_name(device) if device.type == "cuda" else f"cpu: {processor()}"
+
+
+def instructions(device: torch.device) -> str | None:
+    """What a CPU's products are made with: what PyTorch chose, what else the processor has, and the variables
+    by which a user holds libraries to less. None on a GPU."""
+    if device.type == "cuda":
+        return None
+    has = {
+        "AVX512-BF16": torch.cpu._is_avx512_bf16_supported(),
+        "AMX": torch.cpu._is_amx_tile_supported(),
+    }
+    held = [f"{name}={os.environ[name]}" for name in _HOLDS if os.environ.get(name)]
+    return " ".join(
+        [torch.backends.cpu.get_cpu_capability(), *(n for n, there in has.items() if there), *held]
+    )
 
 
 def processor() -> str:

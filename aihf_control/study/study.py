@@ -40,8 +40,8 @@ from aihf_control.study import machine, reference_policies
 from aihf_control.study.prepare import Folders, Say
 from aihf_control.study.training import BatchRun, Observer
 
-PLACE = "device"
-"""Field of `config.json` that says where a run was made; numbers differ in their last bits with it."""
+PLACE = ("device", "instructions")
+"""Fields of `config.json` that say where a run was made; numbers differ in their last bits with them."""
 
 TRAINING_BATCH = 128
 """Batch size of the runs that make the reference policies."""
@@ -136,6 +136,7 @@ def configs(study: Study, folders: Folders) -> dict[str, dict[str, Any]]:
         "steps": study.settings.steps,
         "round_steps": study.settings.round_steps,
         "device": machine.describe_device(study.device),
+        "instructions": machine.instructions(study.device),
         "versions": machine.versions(study.settings.environments),
         "commit": machine.commit(),
         "references": asdict(reference) if reference else None,
@@ -159,13 +160,14 @@ def _check(study: Study, feedback: FeedbackOf, planned: dict[str, dict[str, Any]
         paths = _paths(study, method, folders)
         for seed in sorted({*study.seeds, *itertools.chain(*_recorded(paths, study.seeds))}):
             made = config | _facts(feedback, seed)
-            _check_same(paths.seed(seed), made, (PLACE,) if study.other_device else ())
+            _check_same(paths.seed(seed), made, PLACE if study.other_device else ())
 
 
 def _check_same(folder: Path, config: dict[str, Any], allowed: Sequence[str]) -> None:
     there = read_config(folder)
-    if there is not None and (changes := differences(there, config, (*MAY_DIFFER, *allowed))):
-        moved = all(change.startswith(f"{PLACE}:") for change in changes)
+    unknown = [name for name in PLACE if there is not None and name not in there]  # to an older version
+    if there is not None and (changes := differences(there, config, (*MAY_DIFFER, *allowed, *unknown))):
+        moved = all(change.partition(":")[0] in PLACE for change in changes)
         hint = ", or --other-device (OTHER_DEVICE=1) to go on here, marked as moved" if moved else ""
         raise InvalidData(
             f"{folder} was made with other settings ({'; '.join(changes)}): use the same ones, or another "
@@ -266,11 +268,12 @@ def _moves(there: dict[str, Any], folder: Path, config: dict[str, Any]) -> list[
     """From where to where a run that was begun has moved so far, this time included."""
     if not there:
         return []
-    before, now = there[PLACE], config[PLACE]
+    changed = [name for name in PLACE if name in there and there[name] != config[name]]
+    before, after = (", ".join(str(record[name]) for name in changed) for record in (there, config))
     status = read_status(folder)
     step = status.step if status else 0
     moves: list[dict[str, Any]] = there.get("moved", [])
-    return moves + ([{"step": step, "before": before, "after": now}] if before != now else [])
+    return moves + ([{"step": step, "before": before, "after": after}] if changed else [])
 
 
 def train_policies(

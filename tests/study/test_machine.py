@@ -1,6 +1,7 @@
 """What `auto` means on a device."""
 
 import ctypes
+import os
 import re
 import shutil
 import subprocess
@@ -39,6 +40,21 @@ def test_envpools_version_is_recorded_where_it_shapes_the_numbers(monkeypatch: p
     monkeypatch.setattr(machine, "version", lambda name: f"version of {name}")
     assert machine.versions("envpool")["envpool"] == "version of envpool"
     assert "envpool" not in machine.versions("workers")
+
+
+@pytest.mark.parametrize("variable", ["ATEN_CPU_CAPABILITY", "MKL_CBWR", "ONEDNN_MAX_CPU_ISA"])
+def test_what_holds_a_library_to_fewer_instructions_is_told(variable: str) -> None:
+    script = "import torch; from aihf_control.study import machine; "
+    script += (
+        "print(torch.backends.cpu.get_cpu_capability(), machine.instructions(torch.device('cpu')), sep='|')"
+    )
+    environment = os.environ | {variable: "avx2"}
+    told = subprocess.run(
+        [sys.executable, "-c", script], env=environment, capture_output=True, text=True, check=True
+    ).stdout
+    capability, _, instructions = told.strip().partition("|")
+    assert instructions.startswith(capability) and instructions.endswith(f"{variable}=avx2")
+    assert machine.instructions(CUDA) is None
 
 
 @pytest.mark.skipif(not hasattr(ctypes.CDLL(None), "mallopt"), reason="needs glibc")

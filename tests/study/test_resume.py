@@ -341,6 +341,34 @@ def test_another_device_goes_on_only_when_asked_and_the_run_is_marked(
     assert numbers(tmp_path) == numbers(whole)  # since here only its name was another
 
 
+def test_another_instruction_set_is_another_device(
+    whole: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stopped_at(tmp_path, 4, tmp_path / "log")
+    here = machine.instructions(torch.device("cpu"))
+    monkeypatch.setenv("ONEDNN_MAX_CPU_ISA", "AVX2")
+    with pytest.raises(
+        InvalidData, match=f'instructions: "{here}" there, "{here} ONEDNN_MAX_CPU_ISA=AVX2" now'
+    ):
+        train(tmp_path, small_study())
+    record = tmp_path / METHOD / "seed_0/config.json"
+    train(tmp_path, replace(small_study(), other_device=True))
+    move = {"step": 4, "before": here, "after": f"{here} ONEDNN_MAX_CPU_ISA=AVX2"}
+    assert json.loads(record.read_text())["moved"] == [move]
+
+
+def test_a_run_of_before_instructions_were_recorded_goes_on(whole: Path, tmp_path: Path) -> None:
+    stopped_at(tmp_path, 4, tmp_path / "log")
+    for seed in SEEDS:
+        record = tmp_path / METHOD / f"seed_{seed}/config.json"
+        old = json.loads(record.read_text())
+        del old["instructions"]
+        record.write_text(json.dumps(old))
+    train(tmp_path, small_study())
+    assert json.loads(record.read_text())["moved"] == []
+    assert numbers(tmp_path) == numbers(whole)
+
+
 def test_a_batch_goes_on_as_recorded_whatever_seeds_are_asked_for(whole: Path, tmp_path: Path) -> None:
     stopped_at(tmp_path, 4, tmp_path / "log")
     lines: list[str] = []
