@@ -89,7 +89,7 @@ def sampled_difference(deterministic: bool, trajectories: int, seed: int = 42) -
     started = np.bincount(states[:, 0], minlength=world.shape[0]) / trajectories
     seen = World(world.transitions, started, world.log_prior, world.discount, world.beta)
     lemma = lemma_gradient(seen, shown, features, solution.log_policy)
-    return relative_error(lemma, likelihood_gradient(seen, shown, features, theta))
+    return relative_error(lemma, likelihood_gradient(seen, shown, features, solution.log_policy))
 
 
 def value_difference(seed: int = 43) -> float:

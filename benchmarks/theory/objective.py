@@ -17,9 +17,11 @@ def log_likelihood(world: World, visits: Floats, reward: Floats) -> Floats:
     return np.sum(visits * world.solve(reward).log_policy, axis=(-1, -2))
 
 
-def likelihood_gradient(world: World, visits: Floats, features: Floats, theta: Floats) -> Floats:
-    """∇L1 through the policy, for any `visits`: ∇ log π = (∇Q − ∇V)/β, ∇V = (I − γP_π)⁻¹ E_π φ."""
-    policy = np.exp(world.solve(features @ theta).log_policy)
+def likelihood_gradient(world: World, visits: Floats, features: Floats, log_policy: Floats) -> Floats:
+    """∇L1 through the induced policy (S, A), for any `visits`: ∇ log π = (∇Q − ∇V)/β, where
+    ∇V = (I − γP_π)⁻¹ E_π φ.
+    """
+    policy = np.exp(log_policy)
     moves = np.einsum("sa,sat->st", policy, world.transitions)
     along = np.einsum("sa,sad->sd", policy, features)
     slope = np.linalg.solve(np.eye(len(moves)) - world.discount * moves, along)

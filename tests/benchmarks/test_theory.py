@@ -1,6 +1,10 @@
 """`make theory`: its world by hand, every statement at a small size, and checks that notice what is wrong."""
 
+import subprocess
+import sys
 from collections.abc import Callable
+from functools import partial
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -8,7 +12,10 @@ import pytest
 from scipy.special import log_softmax, softmax
 
 from aihf_control.arrays import Floats
-from benchmarks.theory import convergence, lemma
+from benchmarks.theory import __main__ as theory
+from benchmarks.theory import consistency, convergence, lemma, special_cases
+from benchmarks.theory.__main__ import main
+from benchmarks.theory.consistency import BOTH, DEMONSTRATIONS
 from benchmarks.theory.objective import lemma_gradient, likelihood_gradient, log_likelihood
 from benchmarks.theory.statement import Statement, as_markdown, as_table
 from benchmarks.theory.world import (
@@ -49,7 +56,7 @@ def test_the_lemmas_gradient_on_a_bandit_is_the_one_by_hand() -> None:
     features, shown = np.array([[[1.0], [0.0]]]), np.array([[0.9, 0.1]])
     world = bandit(beta=2.0)
     np.testing.assert_allclose(lemma_gradient(world, shown, features, UNIFORM), [0.2])
-    np.testing.assert_allclose(likelihood_gradient(world, shown, features, np.zeros(1)), [0.2])
+    np.testing.assert_allclose(likelihood_gradient(world, shown, features, UNIFORM), [0.2])
 
 
 def test_a_chain_is_solved_as_backwards_by_hand() -> None:
@@ -190,13 +197,11 @@ def test_the_likelihoods_own_gradient_is_its_finite_difference_for_any_visits() 
     numeric = lemma.finite_differences(
         lambda given: log_likelihood(world, shown, np.einsum("sad,nd->nsa", features, given)), theta, 1e-5
     )
-    found = likelihood_gradient(world, shown, features, theta)
+    induced = world.solve(features @ theta).log_policy
+    found = likelihood_gradient(world, shown, features, induced)
     assert lemma.relative_error(found, numeric) < 1e-8
     assert (
-        lemma.relative_error(
-            lemma_gradient(world, shown, features, world.solve(features @ theta).log_policy), numeric
-        )
-        > 0.01
+        lemma.relative_error(lemma_gradient(world, shown, features, induced), numeric) > 0.01
     )  # these visits are no policy's
 
 
@@ -230,6 +235,97 @@ def test_the_sampled_gradient_is_the_exact_one_on_average(problem: convergence.P
     error = moves.std(axis=0) / np.sqrt(repeats)
     exact = problem.gradient(thetas[0, 0], policies[0, 0])
     assert np.all(np.abs(moves.mean(axis=0) - exact) < 4.5 * error)
+
+
+def test_both_sources_beat_either_alone() -> None:
+    measured = consistency.errors(sizes=(20, 80), repeats=20, by_lemma=(80,))
+    kl, regret, _, slope, by_lemma = consistency.statements(measured)
+    assert kl.holds and regret.holds and by_lemma.holds
+    assert -1.4 < slope.measured < -0.6  # 1/N, to what 20 repeats can tell
+    swapped = measured.replace({"source": {BOTH: DEMONSTRATIONS, DEMONSTRATIONS: BOTH}})
+    assert not any(statement.holds for statement in consistency.statements(swapped)[:3])
+
+
+def test_wrong_labels_are_no_help() -> None:
+    """Swapped preferences are worse than none, and true ones better."""
+    case = consistency.make_case()
+    shown, differences = case.draw(50, np.random.default_rng(7))
+    kl = [case.errors(case.estimate(shown, 50, sign * differences))[0] for sign in (1, 0, -1)]
+    assert kl[0] < kl[1] < kl[2]
+
+
+def test_the_estimate_from_plenty_is_the_truth() -> None:
+    case = consistency.make_case()
+    exact = case.world.occupancy(case.truth.log_policy)
+    none = np.empty((0, len(case.theta)))
+    for term in (consistency.likelihood, consistency.lemma_form):
+        found = case.estimate(exact, 10_000_000, none, term)
+        np.testing.assert_allclose(found.log_policy, case.truth.log_policy, atol=1e-4)
+
+
+@pytest.mark.parametrize(
+    "part", [special_cases.implicit_reward, special_cases.by_pairs, special_cases.self_play]
+)
+def test_special_cases_are_recovered(part: Callable[[], list[Statement]]) -> None:
+    assert all(statement.holds for statement in part())
+
+
+def test_algorithm_1_with_one_source_is_the_pipeline_of_that_name() -> None:
+    assert all(statement.holds for statement in special_cases.pipelines())
+    assert not special_cases.pipelines(rounds=20)[0].holds
+
+
+def test_a_solved_round_of_self_play_is_the_closed_form() -> None:
+    """π_{k+1} ∝ π_k (π_D/π_k)^{1/β}."""
+    rng = np.random.default_rng(8)
+    expert, opponent = np.log(rng.dirichlet(np.ones(3), size=(2, 2)))
+    shown = np.array([[3.0], [1.0]]) * np.exp(expert)
+    found = special_cases.fit(lambda policy: self_play_loss(policy, opponent, shown, 2.5), opponent)
+    expected = log_softmax(opponent + (expert - opponent) / 2.5, axis=-1)
+    np.testing.assert_allclose(found, expected, atol=1e-6)
+
+
+def test_it_writes_the_same_bytes_twice(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(lemma, "gradient_errors", partial(lemma.gradient_errors, 2, np.array([1e-3, 1e-5])))
+    monkeypatch.setattr(convergence, "rates", partial(convergence.rates, rounds=(16, 64), repeats=3))
+    monkeypatch.setattr(consistency, "errors", partial(consistency.errors, (10, 30), 5, (10,)))
+    monkeypatch.setattr(special_cases, "pipelines", partial(special_cases.pipelines, 100))
+    exits = [main(["--output", str(tmp_path / name)]) for name in ("first", "second")]
+    for name in ("table.csv", "table.md", "theory.png"):
+        assert (tmp_path / "first" / name).read_bytes() == (tmp_path / "second" / name).read_bytes()
+    holds = pd.read_csv(tmp_path / "first" / "table.csv").holds
+    assert exits == [1 - holds.all()] * 2  # of samples so small a slope may miss its bound
+
+
+def test_a_statement_that_fails_is_named_and_the_exit_says_so(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    table = as_table([Statement("A", "one", 0.1, 0.2), Statement("A", "two", 3.0, 1.0)])
+    monkeypatch.setattr(theory, "measure", lambda folder: table)
+    assert main(["--output", str(tmp_path)]) == 1
+    said = capsys.readouterr()
+    assert "2 statements, 1 hold" in said.out and said.err == "theory: does not hold: two: 3.0, not ≤ 1\n"
+
+
+def test_a_folder_that_cannot_be_made_is_one_line_before_anything_is_measured(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "file").touch()
+    monkeypatch.delattr(lemma, "gradient_errors")
+    assert main(["--output", str(tmp_path / "file" / "theory")]) == 2
+    assert capsys.readouterr().err.startswith("theory: ")
+
+
+def test_it_needs_neither_torch_nor_mujoco() -> None:
+    listed = "import sys, benchmarks.theory.__main__; print(*{name.split('.')[0] for name in sys.modules})"
+    found = subprocess.run(
+        [sys.executable, "-c", listed],
+        capture_output=True,
+        text=True,
+        check=True,
+        cwd=Path(__file__).parents[2],
+    )
+    assert not {"torch", "mujoco", "gymnasium", "minari", "tyro"} & set(found.stdout.split())
 
 
 def test_a_statement_that_is_not_a_number_does_not_hold() -> None:
