@@ -55,7 +55,7 @@ run = @AIHF_COMMAND=$(call ask,typed $@) $1 $(call ask,options $@)
 EXTRAS := $(if $(filter 1,$(value TENSORBOARD)),$(STAMP)-tensorboard) \
   $(if $(filter slurm,$(value CLUSTER)),$(STAMP)-slurm)
 
-bench: $(STAMP) $(EXTRAS)  ## train the methods over several seeds, write figure and table to results/
+bench: $(STAMP) $(EXTRAS)  ## train the methods over several seeds, write figure and table to results/runs/
 	$(call run,.venv/bin/aihf bench)
 
 sweep: $(STAMP) $(EXTRAS)  ## the same as jobs, on a cluster or on this machine's GPUs: docs/cluster.md

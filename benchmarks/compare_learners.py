@@ -1,30 +1,27 @@
 """Which critic learns best? Curves, a table and the commands of the oracle under several learners.
 
-`python -m benchmarks.compare_learners add NAME RUNS` takes a study's finished oracle runs
-(`results/runs/<study>/<task>/oracle/seed_<k>/`) into `results/learner/<task>/<NAME>.csv`, their commands into
-`results/learner/runs.json`; `python -m benchmarks.compare_learners draw` writes `table.csv`, `table.md` and
-`learner.png` from these files alone.
+`aihf results add results/runs/<study> results/learner --methods oracle --rename NAME` takes a study's
+finished runs of the oracle as the learner NAME; `python -m benchmarks.compare_learners [FOLDER]` draws.
 """
 
 from __future__ import annotations
 
-import json
+import argparse
 import sys
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Any
 
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
-import tyro
 from matplotlib.figure import Figure
 
 from aihf_control.envs.tasks import TASKS, task_title
 from aihf_control.errors import InvalidData
 from aihf_control.report.style import render
-from aihf_control.runs.files import make_folder, read_json, write_atomically
-from aihf_control.runs.records import read_progress_table
+from aihf_control.runs.files import write_atomically
+from aihf_control.runs.stored import StoredRun, stored_runs
 from aihf_control.statistics import (
     CONFIDENCE,
     FINAL_EVALUATIONS,
@@ -51,100 +48,36 @@ class Curves:
     seeds: tuple[int, ...]
     steps: np.ndarray
     returns: np.ndarray
-    facts: dict[str, Any]
+    run: StoredRun
+    """One of its runs, in what is alike of them."""
 
-
-@dataclass(frozen=True)
-class Add:
-    """Take the finished oracle runs of a study, of every task it has, under a learner's name."""
-
-    name: tyro.conf.Positional[str]
-    """Of the learner, as batch-norm or plain."""
-    runs: tyro.conf.Positional[Path]
-    """The study's folder of runs."""
-    results: Path = RESULTS
-
-    def run(self) -> None:
-        """Raises `InvalidData` if a seed has not finished; nothing is written then."""
-        found = [_collect(folder) for folder in sorted(self.runs.glob("*/oracle"))]
-        if not found:
-            raise InvalidData(f"{self.runs} has no runs of the oracle, as <task>/oracle/seed_<k>/")
-        record = _records(self.results)
-        for task, table, facts in found:
-            make_folder(self.results / task)
-            text = table.to_csv(index=False, float_format="%.3f")
-            write_atomically(self.results / task / f"{self.name}.csv", text.encode())
-            record[f"{task}/{self.name}"] = facts
-        text = json.dumps(dict(sorted(record.items())), indent=1)
-        write_atomically(self.results / "runs.json", f"{text}\n".encode())
-
-
-@dataclass(frozen=True)
-class Draw:
-    """Write table.csv, table.md and learner.png."""
-
-    results: Path = RESULTS
-
-    def run(self) -> None:
-        """Raises `InvalidData` if there is nothing to compare."""
-        curves = read(self.results)
-        rows = pd.DataFrame([row for each in curves for row in table_rows(each)], columns=list(COLUMNS))
-        write_atomically(self.results / "table.csv", rows.to_csv(index=False).encode())
-        write_atomically(self.results / "table.md", markdown(rows, curves).encode())
-        write_atomically(self.results / "learner.png", render(draw(curves), "png"))
-        print(rows.to_string(index=False))
-
-
-COMMANDS: Any = Annotated[Add, tyro.conf.subcommand("add")] | Annotated[Draw, tyro.conf.subcommand("draw")]
-
-
-def _records(results: Path) -> dict[str, Any]:
-    path = results / "runs.json"
-    return dict(read_json(path)) if path.is_file() else {}
-
-
-def _collect(folder: Path) -> tuple[str, pd.DataFrame, dict[str, Any]]:
-    """Task, `step,seed,return_mean,return_std,length_mean` of all seeds, and what is alike of them."""
-    seeds = sorted(folder.glob("seed_*"), key=lambda path: int(path.name.removeprefix("seed_")))
-    tables = []
-    for path in seeds:
-        status = read_json(path / "status.json")
-        if status["state"] != "finished":
-            raise InvalidData(f"{path} is {status['state']} at step {status['step']:,}, not finished")
-        table = read_progress_table(path / "progress.csv")
-        columns = ["step", "return_mean", "return_std", "length_mean"]
-        tables.append(table[columns].assign(seed=int(path.name.removeprefix("seed_"))))
-    config, status = read_json(seeds[0] / "config.json"), read_json(seeds[0] / "status.json")
-    facts = {
-        "command": config["command"],
-        "commit": config["commit"],
-        "device": config["device"],
-        "versions": config["versions"],
-        "sac": config["settings"]["sac"],
-        "seconds_per_seed_step": status["wall_seconds"] / (len(seeds) * config["steps"]),
-    }
-    whole = pd.concat(tables)[["step", "seed", "return_mean", "return_std", "length_mean"]]
-    return folder.parent.name, whole, facts
+    @property
+    def pace(self) -> float:
+        """Seconds a seed-step."""
+        status = self.run.status
+        assert status is not None
+        return status.wall_seconds / (status.batch_size * status.step)
 
 
 def read(results: Path) -> list[Curves]:
-    """Every learner's curves, by task in the order of the task table."""
-    record = _records(results)
-    found = []
-    for task in TASKS:
-        for path in sorted((results / task).glob("*.csv")):
-            facts = record.get(f"{task}/{path.stem}")
-            if facts is None:
-                raise InvalidData(f"{path} has no entry in runs.json: add it with `add`")
-            wide = pd.read_csv(path).pivot(index="step", columns="seed", values="return_mean")
-            if wide.isna().any(axis=None):
-                raise InvalidData(f"{path}: its seeds were not evaluated at the same steps")
-            seeds = tuple(int(seed) for seed in wide.columns)
-            steps, returns = wide.index.to_numpy(), wide.to_numpy().T
-            found.append(Curves(task, path.stem, seeds, steps, returns, facts))
-    if not found:
+    """Every learner's curves, by task in the order of the task table. Raises `InvalidData`."""
+    groups: dict[tuple[str, str], list[StoredRun]] = {}
+    for run in stored_runs(results):
+        groups.setdefault((run.task, run.method), []).append(run)
+    if not groups:
         raise InvalidData(f"{results} has no curves")
-    return found
+    order = [key for task in TASKS for key in groups if key[0] == task]
+    return [_curves(*key, groups[key]) for key in order]
+
+
+def _curves(task: str, critic: str, runs: list[StoredRun]) -> Curves:
+    tables = [pd.DataFrame(run.read_lines().records()).astype(float) for run in runs]
+    steps = tables[0]["step"].to_numpy()
+    for run, table in zip(runs, tables, strict=True):
+        if not np.array_equal(table["step"], steps):
+            raise InvalidData(f"{run.progress_place}: its steps are not those of seed {runs[0].seed}")
+    returns = np.stack([table["return_mean"] for table in tables])
+    return Curves(task, critic, tuple(run.seed for run in runs), steps.astype(int), returns, runs[0])
 
 
 def table_rows(curves: Curves) -> list[tuple[Any, ...]]:
@@ -154,7 +87,7 @@ def table_rows(curves: Curves) -> list[tuple[Any, ...]]:
         at = final_score(curves.returns[:, : list(curves.steps).index(mark) + 1])
         interval = seed_interval(at, np.random.default_rng(0))
         numbers = (round(float(v), 1) for v in (interval.estimate, interval.low, interval.high))
-        pace = round(curves.facts["seconds_per_seed_step"], 5)
+        pace = round(curves.pace, 5)
         rows.append((curves.task, curves.critic, len(curves.seeds), mark, *numbers, pace))
     return rows
 
@@ -179,10 +112,10 @@ def markdown(rows: pd.DataFrame, curves: list[Curves]) -> str:
         )
     lines += ["", "## Commands", ""]
     for each in curves:
-        sac = each.facts["sac"]
+        config = each.run.config
         lines.append(
-            f"- {task_title(each.task)}, {each.critic}: `{each.facts['command']}` at commit "
-            f"{each.facts['commit']}, {sac['precision']}, {each.facts['device']}, "
+            f"- {task_title(each.task)}, {each.critic}: `{config['command']}` at commit "
+            f"{config['commit']}, {config['settings']['sac']['precision']}, {config['device']}, "
             f"seeds {seed_list(each.seeds)}"
         )
     return "\n".join(lines) + "\n"
@@ -213,10 +146,17 @@ def draw(curves: list[Curves]) -> Figure:
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Add runs, or draw what there is."""
-    command: Add | Draw = tyro.cli(COMMANDS, args=arguments)
+    """Write `table.csv`, `table.md` and `learner.png`."""
+    parser = argparse.ArgumentParser(prog="compare_learners", description=__doc__)
+    parser.add_argument("results", nargs="?", type=Path, default=RESULTS, help="the folder of the learners")
+    results = parser.parse_args(arguments).results
     try:
-        command.run()
+        curves = read(results)
+        rows = pd.DataFrame([row for each in curves for row in table_rows(each)], columns=list(COLUMNS))
+        write_atomically(results / "table.csv", rows.to_csv(index=False).encode())
+        write_atomically(results / "table.md", markdown(rows, curves).encode())
+        write_atomically(results / "learner.png", render(draw(curves), "png"))
+        print(rows.to_string(index=False))
     except (InvalidData, OSError) as error:
         print(f"compare_learners: {error}", file=sys.stderr)
         return 2

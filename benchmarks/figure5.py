@@ -11,18 +11,24 @@ import sys
 from pathlib import Path
 
 from aihf_control.errors import InvalidData
-from aihf_control.report.results import NoResults, task_folders
+from aihf_control.report.results import NoResults
 from aihf_control.report.write import write_report
+from aihf_control.runs.stored import INDEX, stored_runs
 
 RESULTS = Path(__file__).parents[1] / "results"
 
 
 def redraw(results: Path) -> None:
-    folders = [path for path in sorted(results.glob("*")) if path.name != "runs" and task_folders(path)]
+    folders = [path.parent for path in sorted(results.glob(f"*/{INDEX}")) if not _of_variants(path.parent)]
     if not folders:
         raise NoResults(f"{results}: no study has results here; `make bench ENV=hopper` makes some")
     for folder in folders:
         print(write_report(folder).text, end="\n\n")
+
+
+def _of_variants(folder: Path) -> bool:
+    """Whether it compares variants of one method, as the learners that `compare_learners` draws."""
+    return any(run.config["method"] != run.method for run in stored_runs(folder))
 
 
 def main(arguments: list[str] | None = None) -> int:

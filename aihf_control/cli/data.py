@@ -21,6 +21,7 @@ from aihf_control.cli.study_command import (
 from aihf_control.data.feedback import FeedbackConfig
 from aihf_control.errors import InvalidChoice
 from aihf_control.report.write import write_report
+from aihf_control.runs.stored import add_runs
 from aihf_control.study.machine import choose_device
 from aihf_control.study.prepare import Folders, build_data, import_preferences, make_feedback
 from aihf_control.study.study import train_policies
@@ -119,6 +120,27 @@ class PreferencesImport:
         say(people.counts())
         say(f"{people.actions.shape[2] - 1} steps of each count: what follows the last is not in the file")
         say(f"wrote {path}: give it as --preference-file (PREFERENCE_FILE=)")
+        return 0
+
+
+@dataclass(frozen=True)
+class ResultsAdd:
+    """Take a study's ended runs into committed results, a batch of seeds whole or not at all."""
+
+    runs: tyro.conf.Positional[Path]
+    """The study's folder, results/runs/<study>."""
+    results: tyro.conf.Positional[Path]
+    """Where to, as results/<study>; rows that are there already are never overwritten."""
+    methods: str | None = None
+    """Comma-separated names; all if not given."""
+    rename: str = ""
+    """The name that a single method gets there."""
+
+    def run(self) -> int:
+        """Writes nothing if anything is wrong."""
+        methods = self.methods.split(",") if self.methods else ()
+        for line in add_runs(self.runs, self.results, methods, self.rename):
+            say(line)
         return 0
 
 

@@ -24,6 +24,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "preferences render": ("label:PreferencesRender", "Show a preference file's pairs as pictures."),
     "label": ("label:Label", "Let people compare segments, in a browser on this machine."),
     "report": ("data:Report", "Redraw a study's figures and tables."),
+    "results add": ("data:ResultsAdd", "Take a study's ended runs into committed results."),
     "video": ("video:Video", "Film a run's saved policy."),
 }
 """The class in this folder, imported when it is asked for: `aihf --help` needs no torch."""

@@ -119,11 +119,12 @@ def study_films(study: StudyResults) -> tuple[list[Film], str]:
     ]
     films, size, lacking, too_large = [], 0, 0, 0
     for task, results, place, run in chosen:
-        if not (run.folder / "policy.zip").is_file():
+        folder = run.stored.folder
+        if folder is None or not (folder / "policy.zip").is_file():
             lacking += 1
             continue
         try:
-            content, take = film(open_actor(run.folder), kind := best_format(), 0, EPISODE, FILM_WIDTH)
+            content, take = film(open_actor(folder), kind := best_format(), 0, EPISODE, FILM_WIDTH)
         except NoPictures as error:
             return [], str(error)
         if size + len(content) > LARGEST_FILMS:

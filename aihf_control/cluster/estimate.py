@@ -10,9 +10,8 @@ from typing import Literal
 
 from aihf_control.cluster.plan import Group
 from aihf_control.envs.tasks import task_title
-from aihf_control.errors import InvalidData
 from aihf_control.methods.table import method_label
-from aihf_control.runs.folder import read_config, read_status
+from aihf_control.runs.stored import stored_runs
 from aihf_control.words import NOTHING, duration, seed_list, text_table
 
 Kind = Literal["GPU", "CPU"]
@@ -29,23 +28,20 @@ class Pace:
 
 
 def paces(folders: Iterable[Path], kind: Kind) -> dict[tuple[str, str], Pace]:
-    """(task, method) → the pace of a run in `<folder>/<task>/[runs/]<method>/seed_<k>/` on such a device.
+    """(task, method) → the pace of a run in one of the studies' `folders` on such a device.
 
     Of several, the longest, and of those the first found. Broken runs are passed over: this is an
     estimate, and who reads them for a result will be told.
     """
     found: dict[tuple[str, str], Pace] = {}
     for folder in folders:
-        for path in sorted([*folder.glob("*/*/seed_*"), *folder.glob("*/runs/*/seed_*")]):
-            try:
-                config, status = read_config(path), read_status(path)
-            except InvalidData:
+        for run in stored_runs(folder, strict=False):
+            status = run.status
+            if status is None or not status.step or status.wall_seconds <= 0:
                 continue
-            if config is None or status is None or not status.step or status.wall_seconds <= 0:
+            if str(run.config.get("device")).startswith("cpu") != (kind == "CPU"):
                 continue
-            if str(config.get("device")).startswith("cpu") != (kind == "CPU"):
-                continue
-            key = str(config.get("task")), str(config.get("method"))
+            key = run.task, str(run.config.get("method"))
             seconds = status.wall_seconds / status.step / status.batch_size
             pace = Pace(seconds, status.batch_size, status.step)
             if key not in found or pace.steps > found[key].steps:

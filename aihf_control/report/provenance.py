@@ -10,8 +10,9 @@ from aihf_control.envs.tasks import task_title
 from aihf_control.methods.table import axis_of, method_label
 from aihf_control.report.results import MethodResults, StudyResults, TaskResults
 from aihf_control.report.tables import bullets
-from aihf_control.runs.files import build, read_json
+from aihf_control.runs.files import build
 from aihf_control.runs.records import FeedbackRecord, Run
+from aihf_control.runs.stored import stored_runs
 from aihf_control.words import duration, markdown_table, seed_list
 
 UNKNOWN = "not recorded"
@@ -53,8 +54,7 @@ class Origin:
 
 def origin(run: Run) -> Origin:
     """Read it. Raises `InvalidData`, naming the field."""
-    path = run.folder / "config.json"
-    return build(path, Origin, read_json(path))
+    return run.read(Origin)
 
 
 def _batches(results: MethodResults) -> list[list[Run]]:
@@ -109,8 +109,10 @@ def _versions(runs: Sequence[Run]) -> list[str]:
 def unlike_reference(results: Path, task: str, sha256: str) -> str:
     """Words for a task's feedback that is not bit for bit the reference study's; "" if it is, or if that
     study is not in `results`. Raises `InvalidData`."""
-    for path in (results / REFERENCE / task / "runs").glob("*/seed_*/config.json"):
-        theirs = build(path, Taught, read_json(path)).feedback.sha256
+    for run in stored_runs(results / REFERENCE):
+        if run.task != task:
+            continue
+        theirs = build(run.config_place, Taught, run.config).feedback.sha256
         return "" if theirs == sha256 else f"not bit for bit that of the study {REFERENCE}, `{theirs[:12]}`"
     return ""
 

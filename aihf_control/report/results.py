@@ -1,7 +1,4 @@
-"""Run directories in, typed records out. Everything a figure or a table shows comes through here.
-
-A study's folder holds `<task>/runs/<method>/seed_<k>/` as committed, or `<task>/<method>/seed_<k>/` as
-trained; both are read.
+"""A study's stored runs in, typed records out. Everything a figure or a table shows comes through here.
 
 A failed seed stays: from its failing step on it scores as a random policy (the task's reference
 return, else 0). A seed that is running, or was never started, has no score and is `missing`.
@@ -10,7 +7,6 @@ return, else 0). A seed that is running, or was never started, has no score and 
 from __future__ import annotations
 
 import hashlib
-import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -23,15 +19,14 @@ from aihf_control.arrays import Floats, Integers
 from aihf_control.envs.tasks import ALL_TASKS, TASKS
 from aihf_control.errors import InvalidData
 from aihf_control.methods.table import METHODS, axis_of
-from aihf_control.runs.files import build, read_json_if_there
-from aihf_control.runs.folder import read_status
+from aihf_control.runs.files import build
 from aihf_control.runs.records import (
     FeedbackRecord,
     References,
     Run,
     RunConfig,
-    read_progress_table,
 )
+from aihf_control.runs.stored import StoredRun, stored_runs
 from aihf_control.statistics import final_score
 
 T = TypeVar("T")
@@ -39,12 +34,6 @@ T = TypeVar("T")
 
 class NoResults(InvalidData):
     """There is nothing to show yet."""
-
-
-def recorded_methods(folder: Path) -> tuple[str, ...]:
-    """The methods with seeds in `<root>/<study>/<task>/`: built-in ones in order, then others by name."""
-    there = {path.parent.name for path in folder.glob("*/seed_*")}
-    return (*(name for name in METHODS if name in there), *sorted(there - set(METHODS)))
 
 
 @dataclass(frozen=True)
@@ -128,7 +117,7 @@ def _shared(runs: Sequence[Run], name: str, value: Callable[[RunConfig], T]) -> 
         if there != here:
             shown = f" ({here} and {there})" if isinstance(here, str) else ""
             raise InvalidData(
-                f"{run.folder / 'config.json'}: {name} differs from {first.folder / 'config.json'}{shown}: "
+                f"{run.stored.config_place}: {name} differs from {first.stored.config_place}{shown}: "
                 "they cannot be compared; rerun one of them, or move it to a study of its own"
             )
     return value(first.config)
@@ -148,7 +137,7 @@ def _feedback(runs: Sequence[Run]) -> tuple[FeedbackRecord, int]:
         first, feedback = sets.setdefault(run.config.seed, (run, run.config.feedback))
         if feedback != run.config.feedback:
             raise InvalidData(
-                f"{run.folder / 'config.json'}: feedback differs from {first.folder / 'config.json'}: they "
+                f"{run.stored.config_place}: feedback differs from {first.stored.config_place}: they "
                 "cannot be compared; rerun one of them, or report its method by itself"
             )
     records = [feedback for _, (_, feedback) in sorted(sets.items())]
@@ -164,34 +153,15 @@ def _feedback(runs: Sequence[Run]) -> tuple[FeedbackRecord, int]:
     return together, len(set(records))
 
 
-def _seed_folders(folder: Path) -> list[tuple[int, Path]]:
-    matches = ((re.fullmatch(r"seed_(\d+)", path.name), path) for path in folder.glob("seed_*"))
-    return sorted((int(match[1]), path) for match, path in matches if match)
-
-
-def _check_place(folder: Path, config: RunConfig, place: tuple[str, str, str, int]) -> None:
-    have = (config.study, config.task, config.method, config.seed)
-    for name, value, expected in zip(("study", "task", "method", "seed"), have, place, strict=True):
-        if value != expected:
-            raise InvalidData(f"{folder / 'config.json'}: {name} is {value!r}, the folder's {expected!r}")
-
-
-def _read_runs(root: Path, study: str, task: str, method: str) -> tuple[tuple[Run, ...], tuple[int, ...]]:
+def _read_runs(stored: Sequence[StoredRun]) -> tuple[tuple[Run, ...], tuple[int, ...]]:
     """The ended runs of one method, by seed, and the seeds known of that have not ended."""
     runs: list[Run] = []
     known: set[int] = set()
-    for seed, folder in _seed_folders(root / method):
-        known.add(seed)
-        path = folder / "config.json"
-        record = read_json_if_there(path)
-        if record is None:
-            continue
-        config = build(path, RunConfig, record)
-        _check_place(folder, config, (study, task, method, seed))
-        known.update(config.batch)
-        status = read_status(folder)
-        if status is not None and status.ended:
-            runs.append(Run(folder, config, read_progress_table(folder / "progress.csv"), status))
+    for one in stored:
+        config = build(one.config_place, RunConfig, one.config)
+        known |= {one.seed, *config.batch}
+        if one.status is not None and one.status.ended:
+            runs.append(Run(one, config, one.progress(), one.status))
     return tuple(runs), tuple(sorted(known - {run.config.seed for run in runs}))
 
 
@@ -208,8 +178,8 @@ def _common_steps(method: str, runs: Sequence[Run]) -> Integers:
         first, own = finished[0].progress["step"], run.progress["step"]
         if not own.equals(first) or own.empty:
             raise InvalidData(
-                f"{run.folder / 'progress.csv'}: step has {len(own)} rows up to {own.max()}, in "
-                f"{finished[0].folder.name} {len(first)} up to {first.max()}: run all seeds of {method} alike"
+                f"{run.stored.progress_place}: step has {len(own)} rows up to {own.max()}, in "
+                f"seed {finished[0].config.seed} {len(first)} up to {first.max()}: run them alike"
             )
     if finished:
         return finished[0].progress["step"].to_numpy(np.int64)
@@ -222,7 +192,7 @@ def _common_steps(method: str, runs: Sequence[Run]) -> Integers:
 def _scores(run: Run, steps: Integers, random_return: float) -> Floats:
     """(T,) returns at `steps`; a failed run scores `random_return` from its failing step on."""
     kept = _kept(run)
-    path = run.folder / "progress.csv"
+    path = run.stored.progress_place
     returns = kept["return_mean"].to_numpy(np.float64)
     if not np.array_equal(kept["step"], steps[: len(kept)]):
         raise InvalidData(f"{path}: step does not follow the method's other seeds")
@@ -232,8 +202,8 @@ def _scores(run: Run, steps: Integers, random_return: float) -> Floats:
     return np.concatenate([returns, np.full(len(steps) - len(kept), random_return)])
 
 
-def _read_method(root: Path, study: str, task: str, method: str) -> MethodResults:
-    runs, missing = _read_runs(root, study, task, method)
+def _read_method(method: str, stored: Sequence[StoredRun]) -> MethodResults:
+    runs, missing = _read_runs(stored)
     steps = _common_steps(method, runs)
     rows = []
     for run in runs:
@@ -242,9 +212,9 @@ def _read_method(root: Path, study: str, task: str, method: str) -> MethodResult
     return MethodResults(method, runs, missing, steps, np.array(rows).reshape(len(runs), len(steps)))
 
 
-def _read_task(root: Path, study: str, task: str, methods: Sequence[str]) -> TaskResults | None:
-    """`<root>/<method>/seed_<k>/` for each of `methods`; None if no run at all has ended."""
-    read = tuple(_read_method(root, study, task, method) for method in methods)
+def _read_task(task: str, methods: Sequence[str], stored: Sequence[StoredRun]) -> TaskResults | None:
+    """None if no run at all has ended."""
+    read = tuple(_read_method(method, [run for run in stored if run.method == method]) for method in methods)
     runs = [run for results in read for run in results.runs]
     if not runs:
         return None
@@ -265,17 +235,6 @@ def _read_task(root: Path, study: str, task: str, methods: Sequence[str]) -> Tas
     )
 
 
-def task_folders(folder: Path) -> dict[str, Path]:
-    """Every task in a study's folder with the folder of its methods, in the order they are shown."""
-    found = {}
-    for path in folder.iterdir() if folder.is_dir() else ():
-        root = path / "runs" if recorded_methods(path / "runs") else path
-        if recorded_methods(root):
-            found[path.name] = root
-    order = [*ALL_TASKS, *TASKS, *sorted(found)]
-    return {task: found[task] for task in dict.fromkeys(order) if task in found}
-
-
 def read_results(folder: Path) -> StudyResults:
     """Read all tasks of the study whose folder this is. A task without a run that ended counts as missing;
     in a study of several tasks so does one of the benchmark's that was not begun.
@@ -284,14 +243,16 @@ def read_results(folder: Path) -> StudyResults:
     cannot be compared (other feedback, references, preset, precision or environments), and `NoResults` if
     no run has ended.
     """
-    name, folders = folder.resolve().name, task_folders(folder)
-    recorded = [method for root in folders.values() for method in recorded_methods(root)]
+    name, stored = folder.resolve().name, stored_runs(folder)
+    recorded = {run.method for run in stored}
     known = [method for method, row in METHODS.items() if row.expected or method in recorded]
-    methods = (*known, *sorted(set(recorded) - set(known)))
-    read = {task: _read_task(root, name, task, methods) for task, root in folders.items()}
+    methods = (*known, *sorted(recorded - set(known)))
+    found = {run.task for run in stored}
+    order = [task for task in dict.fromkeys([*ALL_TASKS, *TASKS, *sorted(found)]) if task in found]
+    read = {task: _read_task(task, methods, [run for run in stored if run.task == task]) for task in order}
     tasks = tuple(results for results in read.values() if results)
     if not tasks:
         raise NoResults(f"{folder}: no run of the study {name} has ended here")
-    wanted = [*(ALL_TASKS if len(folders) > 1 else ()), *folders]
+    wanted = [*(ALL_TASKS if len(order) > 1 else ()), *order]
     missing = tuple(task for task in dict.fromkeys(wanted) if not read.get(task))
     return StudyResults(name, tasks, missing, methods)

@@ -181,7 +181,7 @@ def read_json(path: Path, remedy: str = "restore it") -> dict[str, Any]:
     return record
 
 
-def _convert(path: Path, name: str, value: Any, kind: Any) -> Any:
+def _convert(path: Path | str, name: str, value: Any, kind: Any) -> Any:
     """`value` as the annotation `kind` asks, or an error naming `path` and the dotted `name`."""
     options = get_args(kind) if isinstance(kind, UnionType) else (kind,)
     if value is None and NoneType in options:
@@ -201,7 +201,7 @@ def _convert(path: Path, name: str, value: Any, kind: Any) -> Any:
     return value
 
 
-def build(path: Path, kind: type[T], record: dict[str, Any], prefix: str = "") -> T:
+def build(path: Path | str, kind: type[T], record: Mapping[str, Any], prefix: str = "") -> T:
     """The dataclass `kind` out of a JSON object from `path`; keys it does not know are left alone.
 
     Raises `InvalidData`, naming file and field.

@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from pathlib import Path
+from typing import TypeVar
 
-import numpy as np
 import pandas as pd
 
-from aihf_control.errors import InvalidData
+from aihf_control.runs.files import build
 from aihf_control.runs.folder import Status
+from aihf_control.runs.stored import StoredRun
 
-PROGRESS_COLUMNS = ("step", "return_mean", "environment_steps")
-"""Columns of `progress.csv` that every method must have."""
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -88,7 +87,7 @@ class RunConfig:
 class Run:
     """One seed's run that ended, well or badly: the rows of its `progress.csv`, as written."""
 
-    folder: Path
+    stored: StoredRun
     config: RunConfig
     progress: pd.DataFrame
     status: Status
@@ -98,18 +97,6 @@ class Run:
         """Whether the seed was given up, at `status.failed_at_step`."""
         return self.status.state == "failed"
 
-
-def read_progress_table(path: Path) -> pd.DataFrame:
-    """A run's `progress.csv`: numbers throughout, and steps that rise."""
-    try:
-        table = pd.read_csv(path)
-    except (OSError, ValueError) as error:
-        raise InvalidData(f"{path}: cannot be read as CSV: {error}") from error
-    if table.empty:  # a seed may fail before its first evaluation; columns without rows have no type
-        table = table.astype(dict.fromkeys(table.columns, float)).astype({"step": int}, errors="ignore")
-    for name in (*PROGRESS_COLUMNS, *table.columns):
-        if name not in table or not pd.api.types.is_numeric_dtype(table[name]):
-            raise InvalidData(f"{path}: column {name} is missing or holds something else than numbers")
-    if not pd.api.types.is_integer_dtype(table["step"]) or not (np.diff(table["step"]) > 0).all():
-        raise InvalidData(f"{path}: step must be whole numbers that rise from row to row")
-    return table
+    def read(self, kind: type[T]) -> T:
+        """Another part of `config.json`. Raises `InvalidData`, naming file and field."""
+        return build(self.stored.config_place, kind, self.stored.config)

@@ -6,12 +6,13 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
+from aihf_control.runs.stored import add_runs
 from benchmarks.compare_learners import main
 
 SAC = {"batch_size": 128, "precision": "bfloat16"}
 
 
-def write_runs(study: Path, finals: list[float], *, state: str = "finished") -> Path:
+def write_runs(study: Path, finals: list[float]) -> Path:
     """Evaluations at 0, 20,000 and 40,000 steps that rise from 0 to `finals`, a seed each."""
     for seed, final in enumerate(finals):
         run = study / "hopper" / "oracle" / f"seed_{seed}"
@@ -20,33 +21,31 @@ def write_runs(study: Path, finals: list[float], *, state: str = "finished") -> 
         (run / "progress.csv").write_text(
             "step,return_mean,return_std,length_mean,environment_steps\n" + rows
         )
-        status = {"state": state, "step": 40_000, "wall_seconds": 400.0, "batch_size": len(finals)}
+        status = {"state": "finished", "step": 40_000, "wall_seconds": 400.0, "batch_size": len(finals)}
         (run / "status.json").write_text(json.dumps(status))
-        config = {"command": f"aihf bench --study {study.name}", "commit": "abc", "device": "cpu: X",
-                  "versions": {"torch": "2"}, "settings": {"sac": SAC}, "steps": 40_000}  # fmt: skip
+        config = {"study": study.name, "task": "hopper", "method": "oracle", "seed": seed,
+                  "batch": list(range(len(finals))), "steps": 40_000, "settings": {"sac": SAC},
+                  "command": f"aihf bench --study {study.name}", "commit": "abc", "device": "cpu: X",
+                  "versions": {"torch": "2"}}  # fmt: skip
         (run / "config.json").write_text(json.dumps(config))
     return study
 
 
 def test_curves_become_a_row_a_learner_with_its_command(tmp_path: Path) -> None:
-    results = ["--results", str(tmp_path / "learner")]
+    results = tmp_path / "learner"
     for name, finals in (("plain", [1.0, 2.0, 3.0, 4.0, 100.0]), ("other", [10.0, 20.0])):
-        assert main(["add", name, str(write_runs(tmp_path / name, finals)), *results]) == 0
-    assert main(["draw", *results]) == 0
-    table = pd.read_csv(tmp_path / "learner" / "table.csv").set_index("critic")
+        add_runs(write_runs(tmp_path / name, finals), results, ["oracle"], name)
+    assert main([str(results)]) == 0
+    table = pd.read_csv(results / "table.csv").set_index("critic")
     # every seed's mean over its three evaluations is half its end; the middle three of five
     assert table.loc["plain", "return_iqm"] == pytest.approx(1.5)
     assert list(table.loc["other", ["return_low", "return_high", "seeds"]]) == [5.0, 10.0, 2]
     assert table.loc["plain", "seconds_per_seed_step"] == 400 / (5 * 40_000)
-    said = (tmp_path / "learner" / "table.md").read_text()
+    said = (results / "table.md").read_text()
     assert "Hopper-v5, plain: `aihf bench --study plain` at commit abc, bfloat16, cpu: X, seeds 0–4" in said
-    assert (tmp_path / "learner" / "learner.png").stat().st_size > 10_000
+    assert (results / "learner.png").stat().st_size > 10_000
 
 
-def test_what_has_not_finished_is_refused_and_nothing_is_written(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    runs = write_runs(tmp_path / "begun", [1.0], state="running")
-    assert main(["add", "begun", str(runs), "--results", str(tmp_path / "learner")]) == 2
-    assert "seed_0 is running at step 40,000, not finished" in capsys.readouterr().err
-    assert not (tmp_path / "learner").exists()
+def test_nothing_to_compare_is_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([str(tmp_path)]) == 2
+    assert capsys.readouterr().err == f"compare_learners: {tmp_path} has no curves\n"

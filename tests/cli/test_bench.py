@@ -19,6 +19,7 @@ from aihf_control.runs.locks import SeedLock, is_held
 from aihf_control.runs.processes import Process
 
 SCRIPT = Path(toy_bench.__file__)
+ROOT = Path(__file__).parents[2]
 METHODS = "aihf,bc"
 RUNS = Path("results/runs/bench")
 
@@ -86,6 +87,14 @@ def test_jobs_at_once_cores_and_threads_change_no_number(tmp_path: Path, whole: 
     status, text = said(process)
     assert status == 0 and "2 jobs, 1 at once" in text
     assert numbers(one) == numbers(whole)
+
+
+def test_a_bench_writes_where_nothing_is_committed(whole: Path) -> None:
+    """Its runs and their report are in results/runs, which git ignores as it does what is built."""
+    files = [path.relative_to(whole).as_posix() for path in whole.rglob("*") if path.is_file()]
+    assert "results/runs/bench/table.md" in files
+    ignored = [line.strip("/") for line in (ROOT / ".gitignore").read_text().splitlines() if line[:1] == "/"]
+    assert not [file for file in files if not any(Path(file).is_relative_to(folder) for folder in ignored)]
 
 
 def test_an_ended_study_is_reported_again_and_nothing_starts(whole: Path) -> None:

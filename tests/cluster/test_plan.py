@@ -46,8 +46,9 @@ def begin(
     """Write the run directories of a batch that was begun, and with `status` reached a checkpoint."""
     for seed in seeds:
         folder = RunPaths(runs, STUDY, task, method).seed(seed)
-        record = {"task": task, "method": method, "batch": list(seeds), "steps": 100, "device": "cpu"}
-        write_config(folder, record | config)
+        place = {"study": STUDY, "task": task, "method": method, "seed": seed}
+        record = {"batch": list(seeds), "steps": 100, "device": "cpu"}
+        write_config(folder, place | record | config)
         if status is not None:
             write_status(folder, status)
 

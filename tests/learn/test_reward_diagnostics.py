@@ -30,7 +30,6 @@ from aihf_control.learn.rollouts import Rollouts
 from aihf_control.methods.method import Context
 from aihf_control.methods.settings import RLHFConfig
 from aihf_control.methods.table import METHODS
-from aihf_control.runs.records import read_progress_table
 from aihf_control.study.prepare import Folders
 from aihf_control.study.study import run_study
 
@@ -236,7 +235,7 @@ def test_an_undefined_correlation_is_an_empty_cell_and_no_failure(
     for seed, empty in ((0, False), (1, True)):
         assert '"finished"' in (folder / f"seed_{seed}" / "status.json").read_text()
         path = folder / f"seed_{seed}" / "progress.csv"
-        table = read_progress_table(path)
+        table = pd.read_csv(path)
         place = table.columns.get_loc("reward_accuracy")
         assert list(table.columns[place : place + 7]) == COLUMNS
         correlations = table[COLUMNS[1:]]

@@ -17,7 +17,7 @@ from aihf_control.errors import InvalidChoice, InvalidData
 from aihf_control.methods import external as plugins
 from aihf_control.methods.external import register
 from aihf_control.methods.table import METHODS, ChosenMethod
-from aihf_control.report.results import recorded_methods
+from aihf_control.report.results import read_results
 from aihf_control.study.prepare import Folders
 from aihf_control.study.study import run_study
 
@@ -93,7 +93,7 @@ def test_the_example_trains_beside_the_others_and_changed_code_is_refused(tmp_pa
     names = register(parse_methods(f"bc,mine={file}:LeastSquares"))
     run_study(study(names), toy.feedback(), folders, print)
     runs = tmp_path / "results" / "runs" / "test" / "toy"
-    assert recorded_methods(runs) == ("bc", "mine")
+    assert read_results(runs.parent).recorded == ("bc", "mine")
     rows = pd.read_csv(runs / "mine" / "seed_0" / "progress.csv")
     assert rows["step"].iloc[-1] == toy.SETTINGS.steps
     assert {"return_mean", "reward_accuracy", "reward_loss"} <= set(rows)

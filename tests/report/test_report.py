@@ -12,6 +12,7 @@ from typing import Any
 
 import matplotlib.image
 import numpy as np
+import pandas as pd
 import pytest
 from matplotlib.axis import Axis
 from matplotlib.figure import Figure
@@ -30,7 +31,9 @@ from aihf_control.report.results import NoResults, read_results
 from aihf_control.report.reward_quality import reward_panels
 from aihf_control.report.style import compact, spread
 from aihf_control.report.tables import csv_text, markdown, tabulate, text
+from aihf_control.report.tidy import read_study
 from aihf_control.report.write import write_report
+from aihf_control.runs.stored import add_runs
 from aihf_control.words import seed_list
 from benchmarks.figure5 import main
 
@@ -56,12 +59,11 @@ def write_run(
     failed_at: int | None = None,
     seconds: float = 60.0,
     state: str = "finished",
-    below: str = "runs",
     fixed: bool = False,
     **config: Any,
 ) -> Path:
     """One seed's folder: an evaluation every 10 steps; columns `learned` hold 0.6, 0.7, … but at step 0."""
-    folder = study / task / below / method / f"seed_{seed}"
+    folder = study / task / method / f"seed_{seed}"
     folder.mkdir(parents=True)
     lines = [",".join(["step", "return_mean", "environment_steps", *learned])]
     for row, value in enumerate(returns):
@@ -296,18 +298,22 @@ def test_few_seeds_say_so(tmp_path: Path) -> None:
     assert row["normalised_score_interval"] == "range" and row["aihf_improvement_low"] == ""
 
 
-def test_both_layouts_give_the_same_files(tmp_path: Path) -> None:
-    study = two_tasks(tmp_path)
-    trained = tmp_path / "runs" / "mine"
-    for task in ("hopper", "walker2d"):
-        shutil.copytree(study / task / "runs", trained / task)
+def test_both_forms_give_the_same_report(tmp_path: Path) -> None:
+    """As trained, and as committed once every method was added, in two batches."""
+    study, committed = two_tasks(tmp_path / "runs"), tmp_path / "results" / "mine"
+    write_run(study, "hopper", "aihf", 7, [0, 50], failed_at=10)
+    add_runs(study, committed, ["aihf", "ipl"])
+    add_runs(study, committed)
+    names = {path.relative_to(committed).as_posix() for path in committed.rglob("*.*")}
+    assert {"runs.json", "hopper/aihf.csv", "walker2d/rlhf.csv"} < names and len(names) == 1 + 8 + 2
     contents = []
-    for folder, output in ((study, study), (trained, tmp_path / "out")):
-        report = write_report(folder, output)
+    for folder in (study, committed):
+        report = write_report(folder, tmp_path / "out")
         assert {path.name for path in report.paths} == FILES
-        contents.append({path.name: path.read_bytes() for path in output.iterdir() if path.is_file()})
-    assert contents[0] == contents[1] and contents[0].keys() == FILES
+        contents.append({path.name: path.read_bytes() for path in report.paths})
+    assert contents[0] == contents[1]
     assert b"CreationDate" not in contents[0]["figure5.pdf"]
+    pd.testing.assert_frame_equal(read_study(study), read_study(committed))
 
 
 def test_panels_show_what_they_should(tmp_path: Path) -> None:
@@ -516,14 +522,17 @@ sys.exit(main(sys.argv[1:]))
 
 
 def test_redrawing_needs_no_torch_and_gives_the_same_bytes(tmp_path: Path) -> None:
-    study = tmp_path / "results" / "mine"
-    write_run(study, "hopper", "aihf", 0, [0, 1, 2], learned=PREFERRED)
-    write_run(study, "walker2d", "aihf", 0, [0, 1, 2])
+    trained, study = tmp_path / "runs" / "mine", tmp_path / "results" / "mine"
+    write_run(trained, "hopper", "aihf", 0, [0, 1, 2], learned=PREFERRED)
+    write_run(trained, "walker2d", "aihf", 0, [0, 1, 2])
+    add_runs(trained, study)
+    add_runs(trained, study.with_name("variants"), ["aihf"], "another")  # which is not drawn
     command = [sys.executable, "-c", WITHOUT_TORCH, str(study.parent)]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
     assert (done.returncode, done.stderr) == (0, "")
     drawn = {path.name for path in study.iterdir() if path.is_file()}
-    assert drawn == FILES | {"reward.png"}
+    assert drawn == FILES | {"reward.png", "runs.json"}
+    assert not (study.with_name("variants") / "table.md").exists()
     here = write_report(study, tmp_path / "here")
     for path in here.paths:
         assert path.read_bytes() == (study / path.name).read_bytes()
@@ -535,7 +544,7 @@ def test_an_unfinished_study_is_drawn_into_its_folder(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     study = tmp_path / "runs" / "mine"
-    write_run(study, "hopper", "aihf", 0, [0, 1, 2], below=".")
+    write_run(study, "hopper", "aihf", 0, [0, 1, 2])
     assert main(["--runs", str(study)]) == 0
     assert "Hopper-v5: no run of RLHF, IPL, BC, IRL" in capsys.readouterr().out
     assert (study / "figure5.png").exists()
