@@ -25,6 +25,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "label": ("label:Label", "Let people compare segments, in a browser on this machine."),
     "report": ("data:Report", "Redraw a study's figures and tables."),
     "results add": ("data:ResultsAdd", "Take a study's ended runs into committed results."),
+    "doctor": ("doctor:Doctor", "Say what this machine has, what would be used, and what is wrong."),
     "video": ("video:Video", "Film a run's saved policy."),
 }
 """The class in this folder, imported when it is asked for: `aihf --help` needs no torch."""

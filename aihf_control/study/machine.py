@@ -5,7 +5,9 @@ from __future__ import annotations
 import ctypes
 import os
 import platform
+import re
 import subprocess
+import warnings
 from importlib.metadata import version
 from pathlib import Path
 
@@ -47,13 +49,62 @@ def choose_device(name: str) -> torch.device:
         return torch.device("cpu")
     if not torch.cuda.is_available():
         raise InvalidChoice("DEVICE=cuda: PyTorch sees no GPU on this machine: use DEVICE=cpu or auto")
+    if problem := gpu_problem():
+        raise InvalidChoice(f"DEVICE={name}: {problem}, or use DEVICE=cpu")
     return torch.device("cuda")
 
 
+def gpu_problem() -> str | None:
+    """Why PyTorch can use no GPU, in a line; None where it can use one."""
+    with warnings.catch_warnings(record=True) as told:  # as of a driver that is too old
+        warnings.simplefilter("always")
+        available = torch.cuda.is_available()
+    if not available:
+        if torch.version.cuda is None:
+            return "this PyTorch was built without CUDA"
+        if told:
+            return str(told[0].message).splitlines()[0].split(" (Triggered")[0]
+        visible = os.environ.get("CUDA_VISIBLE_DEVICES")
+        return "there is none" if visible is None else f"CUDA_VISIBLE_DEVICES={visible} leaves none"
+    major, minor = torch.cuda.get_device_capability()
+    built = [int(name.rpartition("_")[2].rstrip("af")) for name in torch.cuda.get_arch_list()]
+    # code for 8.0 runs on 8.6, not on 9.0; that for 9.0 not on 8.9
+    if built and not any(number // 10 == major and number % 10 <= minor for number in built):
+        oldest = f"{min(built) // 10}.{min(built) % 10}"
+        return (
+            f"{torch.cuda.get_device_name()} has compute capability {major}.{minor}, and PyTorch "
+            f"{torch.__version__} was built for others, from {oldest} on: install one built for it"
+        )
+    return None
+
+
+GPU_NAME = re.compile(r"\d+|GPU-[0-9a-fA-F-]+|MIG-(GPU-)?[0-9a-fA-F-]+(/\d+/\d+)?")
+
+
 def visible_gpus() -> list[str]:
-    """The GPUs that this process may use, as CUDA_VISIBLE_DEVICES names them."""
-    visible = os.environ.get("CUDA_VISIBLE_DEVICES")
-    return visible.split(",") if visible else [str(number) for number in range(torch.cuda.device_count())]
+    """The GPUs that this process may use, as CUDA_VISIBLE_DEVICES names them: by number, UUID or MIG device.
+
+    Raises `InvalidChoice`, for CUDA itself goes by the names up to the first that it does not know.
+    """
+    named, seen = os.environ.get("CUDA_VISIBLE_DEVICES"), torch.cuda.device_count()
+    if named is None:
+        return [str(number) for number in range(seen)]
+    names = [name.strip() for name in named.rstrip(", ").split(",")] if named.strip(", ") else []
+    for name in names:
+        if not GPU_NAME.fullmatch(name):
+            raise InvalidChoice(
+                f"CUDA_VISIBLE_DEVICES={named}: {name or 'an empty name'} is no GPU: write numbers, or "
+                "GPU-… and MIG-… as `nvidia-smi -L` lists them, with commas in between"
+            )
+        if names.count(name) > 1:
+            raise InvalidChoice(f"CUDA_VISIBLE_DEVICES={named} names {name} twice: name each GPU once")
+    # of MIG devices a process sees the first alone, whichever are named
+    if len(names) != seen and not any(name.startswith("MIG-") for name in names):
+        raise InvalidChoice(
+            f"CUDA_VISIBLE_DEVICES={named} names {len(names)} GPUs, and PyTorch sees {seen}: name those that "
+            "`nvidia-smi -L` lists"
+        )
+    return names
 
 
 def choose_precision(name: str, device: torch.device) -> str:

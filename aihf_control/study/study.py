@@ -16,7 +16,7 @@ import torch
 from aihf_control.data.types import Feedback
 from aihf_control.envs.backends import choose_backend
 from aihf_control.envs.tasks import Task
-from aihf_control.errors import InvalidData
+from aihf_control.errors import InvalidChoice, InvalidData
 from aihf_control.learn.feedback_tables import FeedbackTables
 from aihf_control.learn.sac import SACConfig
 from aihf_control.learn.sb3 import save_policy
@@ -260,7 +260,14 @@ def _run_batch(
             kept = {"moved": _moves(there, folder, config)}
             kept |= {name: there[name] for name in ("graphs_off",) if name in there}
             write_config(folder, config | kept | {"seed": seed, "batch": list(context.seeds)})
-        BatchRun(paths, context, lock, observer, listener).run()
+        try:
+            BatchRun(paths, context, lock, observer, listener).run()
+        except torch.OutOfMemoryError as full:
+            raise InvalidChoice(
+                f"{paths.method}: {'. '.join(str(full).split('. ')[:3])}: train fewer seeds at once "
+                "(SEEDS_PER_JOB of a sweep), or keep fewer steps (--settings.sac.replay-capacity); finished "
+                "rounds are kept"
+            ) from full
     gc.collect()  # a method and its callbacks know each other; their memory goes before the next one's comes
 
 

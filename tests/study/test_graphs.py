@@ -5,9 +5,11 @@ import json
 from pathlib import Path
 
 import pytest
+import torch
 from recorded_graphs import RecordedGraph, recorded_on_the_cpu
 from toy_bench import ROUND_STEPS, SEEDS, numbers, small_study, train
 
+from aihf_control.errors import UserError
 from aihf_control.learn.replay import ReplayBuffer
 from aihf_control.report.results import read_results
 from aihf_control.report.tables import notes
@@ -55,6 +57,25 @@ def test_a_wrong_graph_is_said_in_a_line_in_config_json_and_in_the_report_and_pl
     assert told == [f"AIHF seed {seed}: {fault}." for seed in SEEDS for fault in config["graphs_off"]]
     plain = json.loads((tmp_path / "plain" / RUNS / "aihf/seed_0/config.json").read_text())
     assert "graphs_off" not in plain
+
+
+def test_a_full_card_is_one_line_and_what_was_finished_is_kept(tmp_path: Path) -> None:
+    def full(run: BatchRun, step: int) -> None:
+        if step == 2 * ROUND_STEPS:
+            raise torch.OutOfMemoryError(
+                "CUDA out of memory. Tried to allocate 20.00 GiB. GPU 0 has a total capacity of 79.11 GiB of "
+                "which 3.10 GiB is free. Including non-PyTorch memory, this process has 76.00 GiB in use."
+            )
+
+    with pytest.raises(UserError) as error:
+        train(tmp_path / "full", small_study(("bc", "aihf")), full)
+    assert str(error.value).startswith(
+        "aihf: CUDA out of memory. Tried to allocate 20.00 GiB. GPU 0 has a total capacity of 79.11 GiB of "
+        "which 3.10 GiB is free: train fewer seeds at once (SEEDS_PER_JOB of a sweep)"
+    )
+    train(tmp_path / "whole", small_study(("bc", "aihf")))
+    train(tmp_path / "full", small_study(("bc", "aihf")))
+    assert numbers(tmp_path / "full") == numbers(tmp_path / "whole")
 
 
 def memories() -> int:

@@ -6,6 +6,7 @@ import re
 import shutil
 import subprocess
 import sys
+import warnings
 from pathlib import Path
 
 import pytest
@@ -96,3 +97,70 @@ def test_the_commit_and_whether_files_were_changed(tmp_path: Path, monkeypatch: 
     assert re.fullmatch("[0-9a-f]{40}", told)
     file.write_text("2")
     assert machine.commit() == f"{told}-dirty"
+
+
+@pytest.mark.parametrize(
+    ("named", "seen", "names"),
+    [
+        (None, 2, ["0", "1"]),
+        ("0,1", 2, ["0", "1"]),
+        ("3", 1, ["3"]),
+        ("0,1,", 2, ["0", "1"]),  # CUDA takes the first two; a third job would have had no GPU
+        (" 0, 1 ", 2, ["0", "1"]),
+        ("", 0, []),
+        ("GPU-8932f937-d72c-4106-c12f-20bd9faed9f6", 1, ["GPU-8932f937-d72c-4106-c12f-20bd9faed9f6"]),
+        ("MIG-4fca60ab-1b7e-5a5e,MIG-GPU-8932f937-d72c/1/0", 1,  # a process sees one of them
+         ["MIG-4fca60ab-1b7e-5a5e", "MIG-GPU-8932f937-d72c/1/0"]),
+    ],
+)  # fmt: skip
+def test_gpus_are_named_as_cuda_visible_devices_names_them(
+    monkeypatch: pytest.MonkeyPatch, named: str | None, seen: int, names: list[str]
+) -> None:
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: seen)
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    if named is not None:
+        monkeypatch.setenv("CUDA_VISIBLE_DEVICES", named)
+    assert machine.visible_gpus() == names
+
+
+@pytest.mark.parametrize(
+    ("named", "seen", "says"),
+    [
+        ("0,,1", 1, "0,,1: an empty name is no GPU"),
+        ("0,one", 1, "one is no GPU: write numbers, or GPU-… and MIG-… as `nvidia-smi -L` lists them"),
+        ("-1", 0, "-1 is no GPU"),
+        ("0,0", 0, "names 0 twice"),
+        ("0,7", 1, "names 2 GPUs, and PyTorch sees 1"),
+    ],
+)
+def test_a_list_of_gpus_that_cuda_would_cut_short_is_one_line(
+    monkeypatch: pytest.MonkeyPatch, named: str, seen: int, says: str
+) -> None:
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: seen)
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", named)
+    with pytest.raises(InvalidChoice) as error:
+        machine.visible_gpus()
+    assert says in str(error.value) and "\n" not in str(error.value)
+
+
+def test_a_gpu_or_driver_that_is_too_old_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    def old_driver() -> bool:
+        warnings.warn(
+            "The NVIDIA driver on your system is too old (found version 11040).\nUpdate", stacklevel=1
+        )
+        return False
+
+    monkeypatch.setattr(torch.version, "cuda", "13.0")
+    monkeypatch.setattr(torch.cuda, "is_available", old_driver)
+    assert machine.gpu_problem() == "The NVIDIA driver on your system is too old (found version 11040)."
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "get_device_name", lambda: "NVIDIA Test")
+    monkeypatch.setattr(torch.cuda, "get_arch_list", lambda: ["sm_75", "sm_80", "sm_90a", "compute_120"])
+    for capability, fits in {(7, 5): True, (8, 9): True, (9, 0): True, (6, 1): False, (7, 0): False}.items():
+        monkeypatch.setattr(torch.cuda, "get_device_capability", lambda known=capability: known)
+        problem = machine.gpu_problem()
+        assert (problem is None) == fits
+        assert fits or (problem is not None and f"{capability[0]}.{capability[1]}, and PyTorch" in problem)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "9")
+    assert machine.gpu_problem() == "CUDA_VISIBLE_DEVICES=9 leaves none"
