@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import torch
 
-from aihf_control import Context, Exploration, Metrics, SACMethod, SeedStreams
+from aihf_control import Context, Metrics, SACMethod, SeedStreams
 from aihf_control.learn.reward import penalties
 
 UPDATES, BATCH = 200, 256  # of the reward, after every round
@@ -14,8 +14,7 @@ class LeastSquares(SACMethod):
     """SAC on a reward that is fitted to 1 on the demonstrations and to 0 on the policy's own steps."""
 
     def __init__(self, context: Context) -> None:
-        sac = context.settings.sac
-        super().__init__(context, sac, Exploration(random_until=sac.random_steps), learns_reward=True)
+        super().__init__(context, learns_reward=True)
         self.config = replace(context.settings.reward, gradient_penalty=10.0, magnitude_penalty=0.0)
 
     def run_round(self, round: int, steps: int) -> Metrics:

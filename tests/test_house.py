@@ -138,7 +138,7 @@ def test_imports_have_no_cycle() -> None:
 
 
 def test_methods_never_import_each_other() -> None:
-    shared = {"method", "settings", "sac_method", "table"}
+    shared = {"method", "settings", "sac_method", "offline_method", "table"}
     for path in (PACKAGE / "methods").glob("*.py"):
         if path.stem != "__init__":
             others = {n.split(".")[2] for n in imported(path) if n.startswith("aihf_control.methods.")}
@@ -205,7 +205,8 @@ def test_a_row_describes_its_method_fully(name: str) -> None:
     made = getattr(import_module(f"aihf_control.methods.{file}"), attribute)
     assert isinstance(made, type)
     inspect.signature(made).bind(None, **row.options)
-    assert row.settings in {"", *(field.name for field in fields(Settings))}
+    assert {*row.settings} <= {field.name for field in fields(Settings)}
+    assert row.starts and {*row.starts} <= {"random", "clone"}
     assert re.fullmatch(r"#[0-9A-F]{6}", row.colour) and row.label and row.legend
     others = [other for key, other in METHODS.items() if key != name]
     assert row.colour not in {other.colour for other in others}

@@ -20,7 +20,7 @@ from aihf_control.cluster.plan import SEEDS_PER_JOB, Group, job_arguments, plan
 from aihf_control.cluster.submissions import Submission, new_folder, now, write_submission
 from aihf_control.errors import InvalidChoice
 from aihf_control.hardware import ONE_THREAD, usable_cores
-from aihf_control.methods.table import METHODS
+from aihf_control.methods.table import METHODS, require_start
 from aihf_control.report.results import NoResults
 from aihf_control.report.write import write_report
 from aihf_control.runs.folder import RunPaths, remove_finished_checkpoints
@@ -67,10 +67,11 @@ class Bench(StudyCommand):
     def _refuse_unused_settings(self) -> None:
         """A method's own settings, changed where none of its kind is trained, would have no effect."""
         methods, preset = self.axes().methods, PRESETS[self.preset].settings
+        require_start([method.name for method in methods], self.settings.start)
         if any(method.name not in METHODS for method in methods):
             return  # one from elsewhere may read them all
-        used = {METHODS[method.name].settings for method in methods}
-        for block in sorted({row.settings for row in METHODS.values()} - used - {""}):
+        used = {block for method in methods for block in METHODS[method.name].settings}
+        for block in sorted({block for row in METHODS.values() for block in row.settings} - used):
             if getattr(self.settings, block) != getattr(preset, block):
                 raise InvalidChoice(
                     f"--settings.{block} changes nothing here: none of "

@@ -140,7 +140,7 @@ def total_steps(config: dict[str, Any]) -> int:
     if axis_of(method) == "none":
         return 0
     updates = (
-        settings.get(METHODS[method].settings, {}).get("updates") if axis_of(method) == "updates" else None
+        settings.get(METHODS[method].settings[0], {}).get("updates") if axis_of(method) == "updates" else None
     )
     return int(updates or config.get("steps", 0))
 

@@ -7,6 +7,7 @@ them the reward becomes a perfect discriminator and teaches nothing.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -20,6 +21,7 @@ from aihf_control.learn.cuda_graphs import repeat
 from aihf_control.learn.feedback_tables import PairBatch, PairTable
 from aihf_control.learn.networks import Standardisation
 from aihf_control.learn.randomness import SeedStreams
+from aihf_control.learn.replay import Batch
 from aihf_control.learn.sac import Metrics
 from aihf_control.learn.seed_mlp import SeedMLP
 
@@ -35,7 +37,7 @@ class RewardConfig:
     weight_decay: NotNegative = 1e-3
     pairs_per_step: Count = 64
     rows_per_step: Count = 1_000
-    """Demonstrated and agent steps sampled for one gradient step."""
+    """Demonstrated, the policy's and penalised preference steps of one gradient step, so many of each."""
     lipschitz: NotNegative = 1.0
     """Norm of ∂r/∂(s, a), inputs standardised, above which the gradient penalty acts."""
     gradient_penalty: NotNegative = 200.0
@@ -69,11 +71,6 @@ class RewardModel(nn.Module):
     def from_inputs(self, inputs: Tensor) -> Tensor:
         """Rewards (S, B) of `inputs`, differentiable twice."""
         return self._bounded(self.body.composite(inputs))
-
-    @torch.no_grad()
-    def raise_by(self, offsets: Tensor) -> None:
-        """Add `offsets` (S,) to the rewards, but for the bound: to what goes into its tanh."""
-        self.body.layers()[-1][1].add_(offsets.view(-1, 1, 1))
 
     def member(self, index: int) -> dict[str, Tensor]:
         """One seed's reward as named tensors, for a file: weights (in, out), and the standardisation."""
@@ -138,13 +135,14 @@ class RewardLearner:
         self.optimiser = Adam(self.model.body.flat, config.learning_rate, weight_decay=config.weight_decay)
 
     def preference_term(self, batch: PairBatch) -> tuple[Tensor, Metrics, Tensor]:
-        """−L2 on a minibatch, and the inputs of its preferred steps for the penalties."""
-        sums = []
-        for side in (batch.preferred, batch.rejected):
-            sums.append(side.sums(self.model(side.steps.observations, side.steps.actions)))
+        """−L2 on a minibatch, and inputs of it for the penalties: of both sides, at even distances."""
+        sides = (batch.preferred, batch.rejected)
+        sums = [side.sums(self.model(side.steps.observations, side.steps.actions)) for side in sides]
         loss, metrics = preference_loss(sums[0], sums[1], batch.confidence)
-        steps = batch.preferred.steps
-        return loss, metrics, self.model.inputs(steps.observations, steps.actions)
+        steps = Batch.joined(*(side.steps for side in sides))
+        stride = math.ceil(steps.rewards.shape[1] / self.config.rows_per_step)
+        inputs = self.model.inputs(steps.observations[:, ::stride], steps.actions[:, ::stride])
+        return loss, metrics, inputs
 
     def fit_preferences(
         self, pairs: PairTable, steps: int, round: int = 0, *, cuda_graphs: bool = True
@@ -157,7 +155,7 @@ class RewardLearner:
         def step(position: Tensor) -> Metrics:
             batch = pairs.pairs(indices.index_select(0, position)[0])
             loss, metrics, inputs = self.preference_term(batch)
-            penalty, more = penalties(self.model, inputs[:, : self.config.rows_per_step], self.config)
+            penalty, more = penalties(self.model, inputs, self.config)
             self.optimiser.descend(loss + penalty)
             return metrics | more
 

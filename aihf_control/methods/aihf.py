@@ -18,7 +18,6 @@ from aihf_control.learn.randomness import SeedStreams
 from aihf_control.learn.reward import demonstration_loss, penalties
 from aihf_control.learn.rollouts import Roller
 from aihf_control.learn.sac import Metrics
-from aihf_control.learn.sac_loop import Exploration
 from aihf_control.methods.method import Context
 from aihf_control.methods.sac_method import SACMethod
 
@@ -27,17 +26,13 @@ Weighted = tuple[Tensor, Tensor]
 
 
 class AIHF(SACMethod):
-    """Reward and policy learn from both sources; without `preferences` this is maximum-likelihood IRL."""
+    """Reward and policy learn from both sources; without `preferences` this is maximum-likelihood IRL, and
+    `hybrid` shows SAC demonstrated transitions beside the policy's own."""
 
-    def __init__(self, context: Context, *, preferences: bool = True) -> None:
+    def __init__(self, context: Context, *, preferences: bool = True, hybrid: bool = False) -> None:
         settings, self.config = context.settings, context.settings.aihf
-        super().__init__(
-            context,
-            settings.sac,
-            Exploration(random_until=settings.sac.random_steps),
-            learns_reward=True,
-            demonstration_share=self.config.demonstration_share,
-        )
+        share = settings.hybrid.demonstration_share if hybrid else 0.0
+        super().__init__(context, learns_reward=True, demonstration_share=share)
         self.preferences = preferences
         self.roller = Roller(
             context.task,
@@ -64,8 +59,9 @@ class AIHF(SACMethod):
         loss, metrics = demonstration_loss(theirs, shown[1], ours, own[1])
         loss = self.config.demonstration_weight / self.context.task.horizon * loss
         if self.preferences:
-            preference, more, _ = self.reward_learner.preference_term(pairs)
+            preference, more, judged = self.reward_learner.preference_term(pairs)
             loss, metrics = loss + preference, metrics | more
+            inputs = torch.cat([inputs, judged], dim=1)
         penalty, more = penalties(model, inputs, reward)
         return loss + penalty, metrics | more
 

@@ -1,11 +1,9 @@
-"""Behaviour cloning alone: the start of RLHF and IPL, and the line they should rise above."""
+"""Behaviour cloning alone: where other methods start, and the line they should rise above."""
 
 from __future__ import annotations
 
 from torch import Tensor
 
-from aihf_control.learn.networks import SquashedGaussianActor
-from aihf_control.learn.randomness import SeedStreams
 from aihf_control.learn.sac import Metrics
 from aihf_control.methods.method import Context, Method
 
@@ -15,13 +13,7 @@ class BC(Method):
 
     def __init__(self, context: Context) -> None:
         super().__init__(context)
-        task, hidden = context.task, context.settings.sac.hidden
-        self.actor = SquashedGaussianActor(
-            len(context.seeds), task.observation_size, task.action_size, hidden
-        )
-        self.actor.body.initialise(SeedStreams(context.seeds, "actor"))
-        self.actor.to(context.device)
-        self.actor.standardise.set(context.feedback.observation_mean, context.feedback.observation_std)
+        self.actor = context.make_actor()
 
     def start(self) -> Metrics:
         """Clone the demonstrations."""

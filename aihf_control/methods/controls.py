@@ -10,7 +10,6 @@ from __future__ import annotations
 from torch import Tensor
 
 from aihf_control.learn.sac import Metrics
-from aihf_control.learn.sac_loop import Exploration
 from aihf_control.methods.method import Context
 from aihf_control.methods.sac_method import SACMethod
 
@@ -19,8 +18,7 @@ class KnownReward(SACMethod):
     """SAC told `value` at every step, or with None the environment's own reward."""
 
     def __init__(self, context: Context, *, value: float | None = None) -> None:
-        config = context.settings.sac
-        super().__init__(context, config, Exploration(random_until=config.random_steps), learns_reward=False)
+        super().__init__(context, learns_reward=False)
         self.value = value
 
     def run_round(self, round: int, steps: int) -> Metrics:

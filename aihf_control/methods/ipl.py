@@ -13,14 +13,14 @@ import torch
 from torch import Tensor
 
 from aihf_control.learn.adam import Adam, prefixed
-from aihf_control.learn.cuda_graphs import Graphed
 from aihf_control.learn.feedback_tables import PairBatch
 from aihf_control.learn.networks import SquashedGaussianActor, TwinCritic, Value
-from aihf_control.learn.randomness import UPDATES_PER_DRAW, Draws, SeedStreams
+from aihf_control.learn.randomness import UPDATES_PER_DRAW, SeedStreams
 from aihf_control.learn.replay import Batch
 from aihf_control.learn.reward import preference_loss
 from aihf_control.learn.sac import Metrics
-from aihf_control.methods.method import Context, Method
+from aihf_control.methods.method import Context
+from aihf_control.methods.offline_method import OfflineMethod
 
 
 @dataclass(frozen=True)
@@ -58,16 +58,17 @@ def value_loss(value: Tensor, target: Tensor, weights: Tensor, expectile: float)
 def implied_reward_loss(
     implied: Tensor, batch: OfflineBatch, regularisation: float
 ) -> tuple[Tensor, Metrics]:
-    """Bradley–Terry on the implied rewards (S, 2, R) of each twin, plus λ·E[r²] over both sources."""
+    """Bradley–Terry on the implied rewards (S, 2, R) of each twin, plus λ·E[r²] over both sources; the mean
+    over the twins."""
     preferred, rejected = batch.pairs.preferred, batch.pairs.rejected
     width = preferred.valid[0].numel()
     loss, metrics = implied.new_zeros(()), Metrics()
     for twin in implied.unbind(1):
         sums = preferred.sums(twin[:, :width]), rejected.sums(twin[:, width : 2 * width])
         preference, metrics = preference_loss(*sums, batch.pairs.confidence)
-        loss = loss + preference
-    squares = (batch.weights.unsqueeze(1) * implied.square()).sum((1, 2))
-    return loss + regularisation * squares.sum(), metrics | {"reward_square": squares.detach() / 2}
+        loss = loss + preference / 2
+    squares = (batch.weights.unsqueeze(1) * implied.square()).sum(-1).mean(1)
+    return loss + regularisation * squares.sum(), metrics | {"reward_square": squares.detach()}
 
 
 def weighted_regression_loss(
@@ -80,23 +81,19 @@ def weighted_regression_loss(
     return losses.sum(), {"actor_loss": losses.detach(), "advantage_weight": shares.sum(-1)}
 
 
-class IPL(Method):
+class IPL(OfflineMethod):
     """BC start, then the critic's implied reward from preferences and both sources' transitions."""
 
     learns_reward = True
 
     def __init__(self, context: Context) -> None:
-        super().__init__(context)
-        task, sac, seeds = context.task, context.settings.sac, context.seeds
-        self.config, self.discount = context.settings.ipl, sac.discount
-        self.total_steps = self.config.updates or context.settings.steps
+        self.config, sac = context.settings.ipl, context.settings.sac
+        super().__init__(context, updates=self.config.updates, learning_rate=self.config.learning_rate)
+        self.discount, seeds, task = sac.discount, context.seeds, context.task
         observations, actions = task.observation_size, task.action_size
-        self.actor = SquashedGaussianActor(len(seeds), observations, actions, sac.hidden, sac.arithmetic)
         self.critic = TwinCritic(len(seeds), observations, actions, sac.hidden, sac.arithmetic)
         self.value = Value(len(seeds), observations, sac.hidden, sac.arithmetic)
-        self._networks: dict[str, SquashedGaussianActor | TwinCritic | Value] = {
-            "actor": self.actor, "critic": self.critic, "value": self.value
-        }  # fmt: skip
+        self._networks: dict[str, TwinCritic | Value] = {"critic": self.critic, "value": self.value}
         mean, std = context.feedback.observation_mean, context.feedback.observation_std
         for name, network in self._networks.items():
             network.body.initialise(SeedStreams(seeds, name))
@@ -105,67 +102,40 @@ class IPL(Method):
         self.target = copy.deepcopy(self.critic).requires_grad_(False)
         rate = self.config.learning_rate
         self.optimisers = {name: Adam(net.body.flat, rate) for name, net in self._networks.items()}
-        self._draws = Draws(context.device)
-        self._update_drawn = Graphed(
-            self._update_on_draws,
-            lambda: self.tensors().values(),
-            context.device,
-            enabled=context.settings.cuda_graphs,
-            name="an update of IPL",
-        )
 
-    def start(self) -> Metrics:
-        """Clone the demonstrations."""
-        return self.context.clone(self.actor)
-
-    def run_round(self, round: int, steps: int) -> Metrics:
-        """`steps` updates of value, critic and policy."""
-        streams = [
-            SeedStreams(self.context.seeds, p, round, self.context.device) for p in ("pairs", "transitions")
-        ]
-        metrics: Metrics = {}
-        for step in range(steps):
-            if step % UPDATES_PER_DRAW == 0:
-                self._draw(*streams)
-                self.context.tick(min(UPDATES_PER_DRAW, steps - step))
-            self._draws.go_to(step % UPDATES_PER_DRAW)
-            metrics = self._update_drawn()
-        return {name: values.clone() for name, values in metrics.items()}
-
-    def _draw(self, pairs: SeedStreams, transitions: SeedStreams) -> None:
-        """What the next updates see, into the places that their CUDA graph reads."""
-        config, feedback = self.config, self.context.feedback
+    def draw(self, streams: dict[str, SeedStreams]) -> dict[str, Tensor]:
+        """Pairs and transitions of both sources."""
+        config, steps = self.config, self.context.feedback.pairs.steps
         shown = round(config.demonstration_share * config.transitions_per_update)
         others = config.transitions_per_update - shown
-        self._draws.fill(
-            pairs=pairs.indices(UPDATES_PER_DRAW, config.pairs_per_update, len(feedback.pairs)),
-            others=transitions.indices(UPDATES_PER_DRAW, others, feedback.pairs.steps.sizes),
-            shown=transitions.indices(UPDATES_PER_DRAW, shown, feedback.demonstrated.steps.sizes),
-        )
+        return {
+            "pairs": self.draw_pairs(streams, config.pairs_per_update),
+            "others": streams["transitions"].indices(UPDATES_PER_DRAW, others, steps.sizes),
+            "shown": self.draw_shown(streams, shown),
+        }
 
-    def _update_on_draws(self) -> Metrics:
-        feedback, draws = self.context.feedback, self._draws
-        transitions = Batch.joined(
-            feedback.pairs.steps.rows(draws["others"]), feedback.demonstrated.steps.rows(draws["shown"])
-        )
-        return self.update(OfflineBatch.join(feedback.pairs.pairs(draws["pairs"]), transitions))
+    def update(self) -> Metrics:
+        """One update on what was drawn."""
+        others = self.context.feedback.pairs.steps.rows(self.draws["others"])
+        return self.learn(OfflineBatch.join(self.pairs(), Batch.joined(others, self.shown())))
 
-    def update(self, batch: OfflineBatch) -> Metrics:
-        """One step of V, Q and policy, in this order, and one Polyak step."""
+    def learn(self, batch: OfflineBatch) -> Metrics:
+        """One step of V, Q and policy, in this order and each on what was learned before it, and one Polyak
+        step."""
         rows, config = batch.rows, self.config
         with torch.no_grad():
             target = self.target(rows.observations, rows.actions).amin(1)
-        value = self.value(rows.observations)
-        advantage = target - value.detach()
-        loss, metrics = value_loss(value, target, batch.weights, config.expectile)
+        loss, metrics = value_loss(self.value(rows.observations), target, batch.weights, config.expectile)
         self.optimisers["value"].descend(loss)
         loss, more = implied_reward_loss(self._implied(rows), batch, config.regularisation)
         self.optimisers["critic"].descend(loss)
         metrics |= more
+        with torch.no_grad():
+            advantage = target - self.value(rows.observations)
         loss, more = weighted_regression_loss(
             self.actor, rows, advantage, batch.weights, config.temperature, config.largest_weight
         )
-        self.optimisers["actor"].descend(loss)
+        self.actor_optimiser.descend(loss)
         with torch.no_grad():
             self.target.body.flat.lerp_(self.critic.body.flat, self.context.settings.sac.polyak)
         return metrics | more
@@ -190,8 +160,8 @@ class IPL(Method):
         return [None if ok else "a weight is not finite" for ok in finite.tolist()]
 
     def tensors(self) -> dict[str, Tensor]:
-        """The live state, by name."""
-        live = {"environment_steps": self.environment_steps, "target": self.target.body.flat.detach()}
+        """Also critic, value and target."""
+        live = super().tensors() | {"target": self.target.body.flat.detach()}
         for name, network in self._networks.items():
             live[name] = network.body.flat.detach()
             live |= prefixed(f"{name}_optimiser", self.optimisers[name].tensors())

@@ -12,6 +12,7 @@ from aihf_control.envs.tasks import Task
 from aihf_control.learn.cloning import clone
 from aihf_control.learn.feedback_tables import FeedbackTables
 from aihf_control.learn.networks import SquashedGaussianActor
+from aihf_control.learn.randomness import SeedStreams
 from aihf_control.learn.replay import Batch
 from aihf_control.learn.reward import RewardModel
 from aihf_control.learn.sac import SAC, Metrics
@@ -35,6 +36,17 @@ class Context:
         """The feedback, for methods that learn from it."""
         assert self.tables is not None, "this method needs feedback, and the study has none"
         return self.tables
+
+    def make_actor(self, arithmetic: torch.dtype | None = None) -> SquashedGaussianActor:
+        """S random policies that see observations as the feedback standardises them."""
+        task, hidden = self.task, self.settings.sac.hidden
+        actor = SquashedGaussianActor(
+            len(self.seeds), task.observation_size, task.action_size, hidden, arithmetic
+        )
+        actor.body.initialise(SeedStreams(self.seeds, "actor"))
+        actor.to(self.device)
+        actor.standardise.set(self.feedback.observation_mean, self.feedback.observation_std)
+        return actor
 
     def clone(self, actor: SquashedGaussianActor) -> Metrics:
         """Fit `actor` to the demonstrations, in place: the start of several methods."""

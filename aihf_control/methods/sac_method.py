@@ -2,33 +2,44 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import torch
 from torch import Tensor
 
 from aihf_control.learn.adam import prefixed
 from aihf_control.learn.replay import Batch
 from aihf_control.learn.reward import RewardLearner
-from aihf_control.learn.sac import Metrics, SACConfig
+from aihf_control.learn.sac import SAC, Metrics
 from aihf_control.learn.sac_loop import Aligner, Exploration
 from aihf_control.learn.sac_updates import RewardFunction
 from aihf_control.methods.method import Context, Method
 
 
 class SACMethod(Method):
-    """SAC on some reward; a subclass says which, and what happens around the rounds."""
+    """SAC on some reward; a subclass says which, and what happens around the rounds.
+
+    It starts from a random policy, or from the `clone` of the demonstrations with c = β·KL(π‖clone) in L3.
+    """
+
+    sac: SAC
 
     def __init__(
         self,
         context: Context,
-        config: SACConfig,
-        explore: Exploration,
         *,
         learns_reward: bool,
+        start: str = "random",
         demonstration_share: float = 0.0,
     ) -> None:
         super().__init__(context)
         settings = context.settings
-        self.total_steps, self._explore = settings.steps, explore
+        config, self._explore = settings.sac, Exploration(random_until=settings.sac.random_steps)
+        from_clone = "clone" in (start, settings.start)
+        if from_clone:
+            config = replace(config, initial_temperature=settings.from_clone.divergence_weight)
+            self._explore = Exploration(critic_only_until=settings.from_clone.warm_up_steps)
+        self.total_steps = settings.steps
         self.aligner = Aligner(
             context.task,
             config,
@@ -46,6 +57,8 @@ class SACMethod(Method):
         if context.tables is not None:
             self.aligner.sac.standardise(context.tables.observation_mean, context.tables.observation_std)
         self.sac = self.aligner.sac
+        if from_clone:
+            self.sac.add_reference()
         self.actor, self.critic = self.sac.actor, self.sac.critic
         self.steps = torch.zeros((), dtype=torch.int64)
         self.learns_reward = learns_reward
@@ -67,6 +80,14 @@ class SACMethod(Method):
         """The learned reward with its optimiser, for methods that learn one."""
         assert self._learned is not None, "this method learns no reward"
         return self._learned
+
+    def start(self) -> Metrics:
+        """Where alignment starts from the clone: make it, and stay close to it from here on."""
+        if self.sac.reference is None:
+            return {}
+        metrics = self.context.clone(self.actor)
+        self.sac.reference.load_state_dict(self.actor.state_dict())
+        return metrics
 
     def align(self, round: int, steps: int, reward: RewardFunction | None) -> Metrics:
         """One round of policy alignment, counted."""

@@ -39,54 +39,132 @@ class AIHFConfig:
     replay_steps: Count | None = None
     """In place of fresh trajectories, those of the last so many SAC steps (a departure: they are also of
     earlier policies); None: fresh ones."""
-    demonstration_share: Annotated[float, Within("[0, 1)")] = 0.0
-    """Share of each batch of SAC that is drawn from the demonstrations, 0 to below 1; the papers' is 0."""
 
     def __post_init__(self) -> None:
         require_within(self, "settings.aihf")
 
 
 @dataclass(frozen=True)
+class HybridConfig:
+    """AIHF whose batches of SAC hold demonstrated transitions (Hybrid IRL, 2402.08848; RLPD, 2302.02948)."""
+
+    demonstration_share: Annotated[float, Within("[0, 1)")] = 0.5
+    """Share of each batch that is drawn from the demonstrations."""
+
+    def __post_init__(self) -> None:
+        require_within(self, "settings.hybrid")
+
+
+@dataclass(frozen=True)
 class RLHFConfig:
-    """A reward fitted once, then SAC from a cloned policy."""
+    """A reward fitted to the preferences once, then SAC on it."""
 
     reward_steps: Count = 2_000
-    warm_up_steps: Amount = 10_000
-    """SAC steps in which the critic alone learns, with policy and temperature as they were cloned."""
-    zero_quantile: Share | None = 0.01
-    """Quantile of the fitted reward on the preference data that is moved to 0. Bradley–Terry leaves the
-    offset open, and where falling ends an episode a negative mean teaches to fall. None: left open."""
-    kl_weight: NotNegative | None = 2.0
-    """β of the cost β·KL(π‖clone) in L3, in standard deviations of the fitted reward on the preference data;
-    None: the cloned policy is where plain SAC starts and nothing more."""
-    initial_temperature: Positive = 0.1
-    """Of that plain SAC: below its own 1.0, at which the entropy bonus would undo the cloned policy."""
 
     def __post_init__(self) -> None:
         require_within(self, "settings.rlhf")
 
 
 @dataclass(frozen=True)
+class FromCloneConfig:
+    """Alignment that starts from the clone of the demonstrations, π⁰: c = β·KL(π‖π⁰) in L3."""
+
+    divergence_weight: Positive = 0.3
+    """β. A fitted reward's deviation on the preference data is near 0.15 on every task."""
+    warm_up_steps: Amount = 10_000
+    """SAC steps in which the critic alone learns: beyond π⁰'s own narrow actions it has seen nothing, and SAC
+    would unlearn π⁰ within some thousand steps."""
+
+    def __post_init__(self) -> None:
+        require_within(self, "settings.from-clone")
+
+
+@dataclass(frozen=True)
 class IPLConfig:
-    """Inverse preference learning (Hejna & Sadigh 2023, 2305.15363)."""
+    """Inverse preference learning (Hejna & Sadigh 2023, 2305.15363), as published."""
 
     expectile: Annotated[float, Within("(0, 1)")] = 0.7
-    regularisation: NotNegative = 5.0
-    """λ of λ·E[r²]; the paper's 0.5 lets the cloned policy go (docs/tuning.md)."""
-    temperature: Positive = 3.0
-    """β of the actor's weights exp(advantage / β); 1/3 in the paper."""
+    regularisation: Positive = 0.5
+    """λ of λ·E[r²]."""
+    temperature: Positive = 1 / 3
+    """β of the actor's weights exp(advantage / β)."""
     largest_weight: Positive = 100.0
     learning_rate: Positive = 3e-4
     pairs_per_update: Count = 8
     transitions_per_update: Count = 256
-    demonstration_share: Share = 1.0
+    demonstration_share: Share = 0.5
     """Of these transitions, the share that is drawn from the demonstrations, 0 to 1; the others are steps of
-    the preference pairs, from which the pairs of an update come anyway."""
+    the preference pairs."""
     updates: Count | None = None
     """Updates in all; None: as many as the others take SAC steps. An update costs about four of theirs."""
 
     def __post_init__(self) -> None:
         require_within(self, "settings.ipl")
+
+
+@dataclass(frozen=True)
+class CPLConfig:
+    """Contrastive preference learning (Hejna et al. 2023, 2310.13639), as published."""
+
+    temperature: Positive = 0.1
+    """α of the segments' advantages α·Σ log π."""
+    bias: Annotated[float, Within("(0, 1]")] = 0.5
+    """λ: the rejected segment's advantage counts this much. 1 is DPO over segments."""
+    cloning_weight: NotNegative = 0.0
+    """Of −log π on the pairs' steps, both segments alike, which is published with λ = 1."""
+    learning_rate: Positive = 1e-4
+    pairs_per_update: Count = 16
+    """96 of 64 steps are published; an update on 16 of 50 costs about three of SAC's."""
+    updates: Count | None = None
+    """Updates in all; None: as many as the others take SAC steps."""
+
+    def __post_init__(self) -> None:
+        require_within(self, "settings.cpl")
+
+
+@dataclass(frozen=True)
+class DirectAIHFConfig:
+    """Direct AIHF (2406.06874): the policy's own log-ratio is the reward, and both sources teach it."""
+
+    demonstration_weight: Positive = 1.0
+    """w1 of −log π on demonstrated steps."""
+    temperature: Positive = 0.1
+    """β of the segments' β·Σ log π/π⁰."""
+    bias: Annotated[float, Within("(0, 1]")] = 1.0
+    """λ, as in CPL; 1 where demonstrations hold the policy in place."""
+    learning_rate: Positive = 1e-4
+    pairs_per_update: Count = 16
+    transitions_per_update: Count = 256
+    updates: Count | None = None
+    """Updates in all; None: as many as the others take SAC steps."""
+
+    def __post_init__(self) -> None:
+        require_within(self, "settings.direct-aihf")
+
+
+@dataclass(frozen=True)
+class SelfPlayConfig:
+    """Self-Play AIHF (2406.06874; SPIN, 2401.01335): demonstrations against an earlier self's actions."""
+
+    demonstration_weight: Positive = 1.0
+    """w1 of the demonstrations' loss."""
+    temperature: Positive = 0.1
+    """β of the log-ratios to the earlier self."""
+    linear: bool = False
+    """Without log σ: Lemma 4.1's gradient with the implicit reward (2405.17888), the control."""
+    epochs: Count = 2
+    """Passes over the demonstrations before the earlier self is the present one."""
+    learning_rate: Positive = 1e-4
+    pairs_per_update: Count = 16
+    transitions_per_update: Count = 256
+    updates: Count | None = None
+    """Updates in all; None: as many as the others take SAC steps."""
+
+    def __post_init__(self) -> None:
+        require_within(self, "settings.selfplay-aihf")
+
+
+STARTS = ("own", "clone")
 
 
 @dataclass(frozen=True)
@@ -107,13 +185,22 @@ class Settings:
     sac: SACConfig = SACConfig()
     cloning: CloningConfig = CloningConfig()
     reward: RewardConfig = RewardConfig()
+    start: str = "own"
+    """Of alignment: own, each method's as published, or clone: AIHF, IRL and RLHF all from the same clone
+    with the same c, so that they differ in their reward alone."""
+    from_clone: FromCloneConfig = FromCloneConfig()
     aihf: AIHFConfig = AIHFConfig()
+    hybrid: HybridConfig = HybridConfig()
     rlhf: RLHFConfig = RLHFConfig()
     ipl: IPLConfig = IPLConfig()
+    cpl: CPLConfig = CPLConfig()
+    direct_aihf: DirectAIHFConfig = DirectAIHFConfig()
+    selfplay_aihf: SelfPlayConfig = SelfPlayConfig()
 
     def __post_init__(self) -> None:
         require_within(self, "settings")
         choose("ENVIRONMENTS", self.environments, BACKENDS)
+        choose("--settings.start", self.start, STARTS)
         if self.steps <= self.sac.learning_starts:
             raise InvalidChoice(
                 f"STEPS={self.steps} is too few to learn anything: the first update is after "

@@ -6,7 +6,16 @@ from dataclasses import dataclass, replace
 
 from aihf_control.learn.cloning import CloningConfig
 from aihf_control.learn.sac import SACConfig
-from aihf_control.methods.settings import AIHFConfig, IPLConfig, RLHFConfig, Settings
+from aihf_control.methods.settings import (
+    AIHFConfig,
+    CPLConfig,
+    DirectAIHFConfig,
+    FromCloneConfig,
+    IPLConfig,
+    RLHFConfig,
+    SelfPlayConfig,
+    Settings,
+)
 
 
 @dataclass(frozen=True)
@@ -25,8 +34,12 @@ SMOKE = Settings(
     sac=SACConfig(batch_size=64, random_steps=500, learning_starts=100),
     cloning=CloningConfig(steps=300, batch_size=128),
     aihf=AIHFConfig(reward_steps=20, rollout_episodes=5),
-    rlhf=RLHFConfig(reward_steps=100, warm_up_steps=500),
+    rlhf=RLHFConfig(reward_steps=100),
+    from_clone=FromCloneConfig(warm_up_steps=500),
     ipl=IPLConfig(pairs_per_update=2, transitions_per_update=64),
+    cpl=CPLConfig(pairs_per_update=4),
+    direct_aihf=DirectAIHFConfig(pairs_per_update=4, transitions_per_update=64),
+    selfplay_aihf=SelfPlayConfig(pairs_per_update=4, transitions_per_update=64),
 )
 
 QUICK = Settings(

@@ -23,7 +23,7 @@ from aihf_control.learn.sb3 import save_policy
 from aihf_control.methods.external import SOURCES
 from aihf_control.methods.method import Context
 from aihf_control.methods.settings import Settings
-from aihf_control.methods.table import METHODS
+from aihf_control.methods.table import METHODS, require_start
 from aihf_control.runs.folder import (
     MAY_DIFFER,
     RunPaths,
@@ -155,6 +155,7 @@ def _paths(study: Study, method: str, folders: Folders) -> RunPaths:
 
 
 def _check(study: Study, feedback: FeedbackOf, planned: dict[str, dict[str, Any]], folders: Folders) -> None:
+    require_start(study.methods, study.settings.start)
     _check_alike(study, folders)
     for method, config in planned.items():
         paths = _paths(study, method, folders)
@@ -193,7 +194,8 @@ def _settings_of(method: str, settings: Settings) -> dict[str, Any]:
     """Without the blocks of the other methods, on which a built-in one's numbers do not depend."""
     if method not in METHODS:
         return asdict(settings)
-    others = {row.settings for row in METHODS.values()} - {METHODS[method].settings}
+    blocks = {block for row in METHODS.values() for block in row.settings}
+    others = blocks.difference(METHODS[method].settings)
     return {name: value for name, value in asdict(settings).items() if name not in others}
 
 

@@ -228,7 +228,7 @@ def test_an_undefined_correlation_is_an_empty_cell_and_no_failure(
         return measured(self, of, reward, rollouts)
 
     monkeypatch.setattr(RewardDiagnostics, "measure", spoiled)
-    settings = replace(toy.SETTINGS, steps=200, rlhf=RLHFConfig(reward_steps=20, warm_up_steps=100))
+    settings = replace(toy.SETTINGS, steps=200, rlhf=RLHFConfig(reward_steps=20))
     short = replace(study(("rlhf",), (0, 1)), settings=settings)
     run_study(short, toy.feedback(), Folders(tmp_path), print)
     folder = tmp_path / "results/runs/test/toy/rlhf"

@@ -25,7 +25,7 @@ def test_a_small_study_of_every_method_ends_in_policies_and_finite_numbers(
     precision: str, critic: str, tmp_path: Path
 ) -> None:
     sac = replace(toy.SETTINGS.sac, precision=precision, critic=critic)
-    aihf = replace(toy.SETTINGS.aihf, reward_steps=5, demonstration_share=0.25)
+    aihf = replace(toy.SETTINGS.aihf, reward_steps=5)
     rlhf = replace(toy.SETTINGS.rlhf, reward_steps=20)
     settings = replace(toy.SETTINGS, steps=150, round_steps=75, sac=sac, aihf=aihf, rlhf=rlhf)
     made = replace(study(tuple(METHODS), SEEDS), settings=settings)

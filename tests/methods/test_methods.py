@@ -7,15 +7,16 @@ import pytest
 import torch
 import toy
 
+from aihf_control.errors import InvalidChoice
 from aihf_control.learn.feedback_tables import FeedbackTables
 from aihf_control.learn.randomness import SeedStreams
 from aihf_control.learn.reward_diagnostics import preference_accuracy
 from aihf_control.learn.rollouts import Roller
 from aihf_control.methods.ipl import IPL
 from aihf_control.methods.method import Context, Method
-from aihf_control.methods.rlhf import RLHF
+from aihf_control.methods.offline_method import PURPOSES
 from aihf_control.methods.settings import Settings
-from aihf_control.methods.table import METHODS
+from aihf_control.methods.table import METHODS, require_start
 
 SEEDS = (0, 1, 2)
 
@@ -42,7 +43,7 @@ def train(method: Method) -> np.ndarray:
     return np.mean(seen[-3:], axis=0)
 
 
-@pytest.mark.parametrize("name", ["aihf", "irl", "oracle"])
+@pytest.mark.parametrize("name", ["aihf", "irl", "hybrid", "preferences", "oracle"])
 def test_a_random_policy_improves(name: str) -> None:
     method, _ = start(name)
     method.start()
@@ -54,26 +55,41 @@ def test_a_random_policy_improves(name: str) -> None:
     assert method.faults() == [None] * len(SEEDS)
 
 
-def with_share(share: float) -> Settings:
-    return replace(toy.SETTINGS, aihf=replace(toy.SETTINGS.aihf, demonstration_share=share))
-
-
-@pytest.mark.parametrize("name", ["aihf", "irl"])
-def test_a_policy_that_also_learns_from_demonstrated_steps_improves(name: str) -> None:
-    method, _ = start(name, with_share(0.5))
-    before = returns(method)
-    assert (train(method) > before + 0.15).all()
-
-
-@pytest.mark.parametrize(("name", "reached"), [("aihf", True), ("irl", True), ("oracle", False)])
-def test_demonstrated_steps_reach_those_that_learn_from_demonstrations(name: str, reached: bool) -> None:
-    (plain, _), (mixed, _) = start(name), start(name, with_share(0.5))
+@pytest.mark.parametrize(("share", "reached"), [(0.0, False), (0.5, True)])
+def test_demonstrated_steps_reach_the_hybrid_alone(share: float, reached: bool) -> None:
+    settings = replace(toy.SETTINGS, hybrid=replace(toy.SETTINGS.hybrid, demonstration_share=share))
+    (plain, _), (mixed, _) = start("aihf"), start("hybrid", settings)
     for method in (plain, mixed):
         method.run_round(0, 60)  # some updates on a reward that both still share
     assert torch.equal(plain.actor.body.flat, mixed.actor.body.flat) is not reached
 
 
-@pytest.mark.parametrize("name", ["rlhf", "ipl"])
+@pytest.mark.parametrize("name", ["aihf", "irl", "rlhf"])
+def test_from_the_same_clone_alignment_differs_in_its_reward_alone(name: str) -> None:
+    """Same policy, same π⁰, same β, same warm-up, in which the policy stays the clone."""
+    settings = replace(toy.SETTINGS, start="clone", rlhf=replace(toy.SETTINGS.rlhf, reward_steps=20))
+    (clone, _), (method, _) = start("bc"), start(name, settings)
+    clone.start()
+    method.start()
+    assert method.sac is not None and method.sac.reference is not None
+    for policy in (method.actor, method.sac.reference):
+        assert torch.equal(policy.body.flat, clone.actor.body.flat)
+    method.run_round(0, 100)
+    assert torch.equal(method.actor.body.flat, clone.actor.body.flat)
+    np.testing.assert_allclose(method.sac.log_temperature.exp().detach(), 0.05, rtol=1e-6)
+    method.run_round(1, 20)
+    assert not torch.equal(method.actor.body.flat, clone.actor.body.flat)
+    assert torch.equal(method.sac.reference.body.flat, clone.actor.body.flat)
+
+
+def test_a_method_without_a_clone_is_refused_by_name() -> None:
+    for name in ("oracle", "preferences", "constant_plus"):
+        with pytest.raises(InvalidChoice, match=f"start is clone, and {name} has no start from a clone"):
+            require_start(("aihf", name), "clone")
+    require_start(("aihf", "irl", "rlhf", "ipl", "cpl", "bc"), "clone")
+
+
+@pytest.mark.parametrize("name", ["rlhf", "ipl", "cpl", "direct_aihf"])
 def test_a_cloned_policy_improves_on_its_demonstrations(name: str) -> None:
     method, _ = start(name)
     method.start()
@@ -115,30 +131,16 @@ def test_seeds_share_nothing(name: str) -> None:
     torch.testing.assert_close(together, alone.actor.mode(observation)[0], atol=1e-3, rtol=0)
 
 
-def test_rlhf_has_a_zero_a_kl_in_the_scale_of_its_reward_and_its_own_clone_to_stay_close_to() -> None:
-    method, context = start("rlhf")
-    assert isinstance(method, RLHF)
-    method.start()
-    every = context.feedback.pairs.steps
-    rows = torch.arange(int(every.sizes[0])).expand(len(SEEDS), -1)
-    rewards = method.rewards(every.rows(rows)).detach()
-    below = (rewards < 0).float().mean(1)
-    assert ((below < 0.02) & (rewards.amin(1) < rewards.mean(1) - rewards.std(1))).all()
-    sac = method.aligner.sac
-    assert sac.reference is not None and torch.equal(sac.reference.body.flat, method.actor.body.flat)
-    torch.testing.assert_close(sac.log_temperature.exp().detach(), 0.2 * rewards.std(1), rtol=0.05, atol=0)
-
-
 @pytest.mark.parametrize("share", [0.0, 0.25, 1.0])
 def test_ipl_draws_the_share_of_demonstrations_that_is_asked_for(share: float) -> None:
     tables = FeedbackTables(toy.feedback(), toy.SETTINGS.aihf.trajectory_discount, "cpu")
     config = replace(toy.SETTINGS.ipl, demonstration_share=share, transitions_per_update=40)
     method = IPL(Context(toy.TASK, SEEDS, replace(toy.SETTINGS, ipl=config), tables, torch.device("cpu")))
-    method._draw(*(SeedStreams(SEEDS, purpose) for purpose in ("pairs", "transitions")))
+    method.draws.fill(**method.draw({purpose: SeedStreams(SEEDS, purpose) for purpose in PURPOSES}))
     drawn = {"shown": tables.demonstrated.steps, "others": tables.pairs.steps}
     counts = {"shown": 40 * share, "others": 40 - 40 * share}
     for name, steps in drawn.items():
-        rows = method._draws[name]
+        rows = method.draws[name]
         assert rows.shape == (len(SEEDS), counts[name])
         if rows.numel():
             assert rows.min() >= 0 and rows.max() < steps.sizes[0]

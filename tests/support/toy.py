@@ -13,7 +13,16 @@ from aihf_control.envs.tasks import Task
 from aihf_control.learn.cloning import CloningConfig
 from aihf_control.learn.reward import RewardConfig
 from aihf_control.learn.sac import SACConfig
-from aihf_control.methods.settings import AIHFConfig, IPLConfig, RLHFConfig, Settings
+from aihf_control.methods.settings import (
+    AIHFConfig,
+    CPLConfig,
+    DirectAIHFConfig,
+    FromCloneConfig,
+    IPLConfig,
+    RLHFConfig,
+    SelfPlayConfig,
+    Settings,
+)
 
 BEST = (0.5, -0.5)
 """The action that is worth 0 at each of the two steps; another is worth minus its squared distance."""
@@ -54,9 +63,13 @@ SETTINGS = Settings(
     reward=RewardConfig(hidden=(32, 32), learning_rate=1e-3, rows_per_step=64, lipschitz=3.0,
                         gradient_penalty=20.0, magnitude_penalty=0.1),
     aihf=AIHFConfig(reward_steps=50, rollout_episodes=20, demonstration_weight=2.0),
-    rlhf=RLHFConfig(reward_steps=1_500, warm_up_steps=100, kl_weight=0.2),
+    rlhf=RLHFConfig(reward_steps=1_500),
+    from_clone=FromCloneConfig(divergence_weight=0.05, warm_up_steps=100),
     ipl=IPLConfig(pairs_per_update=32, transitions_per_update=64, regularisation=0.1, temperature=0.1,
                   demonstration_share=0.5),
+    cpl=CPLConfig(learning_rate=1e-3),
+    direct_aihf=DirectAIHFConfig(transitions_per_update=64, learning_rate=1e-3, demonstration_weight=0.05),
+    selfplay_aihf=SelfPlayConfig(transitions_per_update=64, learning_rate=1e-3),
 )  # fmt: skip
 
 
