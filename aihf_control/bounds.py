@@ -48,16 +48,16 @@ def require_within(settings: Any, block: str) -> None:
     """Raise `InvalidChoice` for the first field of the dataclass `settings` outside of its range.
 
     `block` is how a command line names these settings: `settings.sac`. A field whose type admits None may be
-    None; of a tuple every member counts, and there is at least one.
+    None; of a tuple every member counts.
     """
     for name, (range_, optional) in ranges(type(settings)).items():
         value = getattr(settings, name)
         members = value if isinstance(value, tuple) else (value,)
         if value is None and optional:
             continue
-        if not members or any(member not in range_ for member in members):
+        if any(member not in range_ for member in members):
             option = f"--{block}.{name}".replace("_", "-")
-            raise InvalidChoice(f"{option} is {value if members else 'empty'}, not {range_}")
+            raise InvalidChoice(f"{option} is {value}, not {range_}")
 
 
 def ranges(kind: type) -> dict[str, tuple[Within, bool]]:

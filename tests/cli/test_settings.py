@@ -28,6 +28,7 @@ OPTIONS = {
     "settings.environments": ("--environments", "serial", "workers"),
     "settings.sac.precision": ("--precision", "float32", "bfloat16"),
     "settings.sac.critic": ("--settings.sac.critic", "plain", "batch-norm"),
+    "settings.start": ("--settings.start", "own", "clone"),
 }
 """Settings with an option of their own or with names for values."""
 
@@ -125,12 +126,10 @@ def test_a_setting_out_of_its_range_is_refused_with_field_value_and_range(leaf: 
 
 def test_every_number_among_the_settings_has_a_range() -> None:
     unbounded = {name_of(leaf) for leaf in SETTINGS if not range_of(leaf[0])}
-    texts = {"settings.environments", "settings.sac.critic", "settings.sac.precision"}
-    assert unbounded == texts | {
-        "settings.fixed_horizon",
-        "settings.cuda_graphs",
-        "feedback.other_environment",
-    }
+    texts = {"environments", "sac.critic", "sac.precision", "start"}
+    switches = {"fixed_horizon", "cuda_graphs", "selfplay_aihf.linear"}
+    settings = {f"settings.{name}" for name in texts | switches}
+    assert unbounded == settings | {"feedback.other_environment"}
 
 
 @pytest.mark.parametrize(
@@ -160,7 +159,6 @@ def test_intervals(number: float, interval: str, whole: bool, inside: bool) -> N
         (["--demonstrations", ""], "dataset id '' is malformed"),
         (["--settings.round-steps", "0"], "--settings.round-steps is 0, not a whole number from 1 up"),
         (["--settings.sac.discount", "1.7"], "--settings.sac.discount is 1.7, not a number in [0, 1]"),
-        (["--settings.sac.hidden"], "--settings.sac.hidden is empty, not a whole number from 1 up"),
         (["--feedback.seed", "-1"], "--feedback.seed is -1, not a whole number from 0 up"),
         (["--settings.sac.replay-capacity", "99"], "less than a round's steps"),
         (

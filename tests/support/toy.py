@@ -68,7 +68,7 @@ SETTINGS = Settings(
     ipl=IPLConfig(pairs_per_update=32, transitions_per_update=64, regularisation=0.1, temperature=0.1,
                   demonstration_share=0.5),
     cpl=CPLConfig(learning_rate=1e-3),
-    direct_aihf=DirectAIHFConfig(transitions_per_update=64, learning_rate=1e-3, demonstration_weight=0.05),
+    direct_aihf=DirectAIHFConfig(transitions_per_update=64, learning_rate=1e-3, demonstration_weight=0.3),
     selfplay_aihf=SelfPlayConfig(transitions_per_update=64, learning_rate=1e-3),
 )  # fmt: skip
 
