@@ -58,13 +58,13 @@ def make_probe(task: Task, feedback: FeedbackTables) -> Probe | None:
     Half of the transitions and of the actions are demonstrated, half come from the held-out episodes of the
     preference tiers. None where a task is not simulated by MuJoCo.
     """
-    rngs = [np.random.default_rng(SEED) for _ in feedback.demonstrated.steps.sizes]
+    rngs = [np.random.default_rng(SEED) for _ in feedback.demonstrated.steps.counts]
 
     def draw(count: int) -> Batch:
         parts = []
         for table in (feedback.demonstrated.steps, feedback.held_out.steps):
-            sizes = table.sizes.expand(len(rngs), -1).flatten().tolist()
-            chosen = [rng.permutation(n)[: count // 2] for rng, n in zip(rngs, sizes, strict=True)]
+            counts = table.counts * (len(rngs) // len(table.counts))
+            chosen = [rng.permutation(n)[: count // 2] for rng, n in zip(rngs, counts, strict=True)]
             parts.append(table.rows(torch.as_tensor(np.stack(chosen), device=table.sizes.device)))
         columns = zip(*(vars(part).values() for part in parts), strict=True)
         return Batch(*(torch.cat(column, dim=1) for column in columns))

@@ -60,8 +60,10 @@ class StepTable:
         columns = (np.concatenate([getattr(member, name) for member in kept]) for name in COLUMNS)
         self._columns = tuple(torch.as_tensor(column, device=device).float() for column in columns)
         self.offsets = torch.tensor(offsets, device=device).unsqueeze(1)
-        self.sizes = torch.tensor([len(member) for member in members], device=device).unsqueeze(1)
-        """(M, 1) steps of each member."""
+        self.counts = tuple(len(member) for member in members)
+        """Steps of each member."""
+        self.sizes = torch.tensor(self.counts, device=device).unsqueeze(1)
+        """The same, (M, 1), on the device."""
 
     def rows(self, indices: Tensor) -> Batch:
         """The rows at `indices` (S, B), each seed's counted in its own member."""
@@ -129,7 +131,7 @@ class Demonstrated:
         self, members: Sequence[tuple[Episode, ...]], discount: float, device: torch.device | str
     ) -> None:
         self.steps = StepTable([Transitions.from_episodes(episodes) for episodes in members], device)
-        weights = np.zeros((len(members), int(self.steps.sizes.max())), np.float32)
+        weights = np.zeros((len(members), max(self.steps.counts)), np.float32)
         for row, episodes in zip(weights, members, strict=True):
             each = np.concatenate([discount ** np.arange(len(episode)) for episode in episodes])
             row[: len(each)] = each / len(episodes)

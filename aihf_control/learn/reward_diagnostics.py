@@ -67,7 +67,7 @@ def preference_accuracy(rewards: Rewards, pairs: PairTable, seeds: int) -> Tenso
 
     Pairs labelled as equal are left out.
     """
-    steps = torch.arange(int(pairs.steps.sizes[0]), device=pairs.confidence.device)
+    steps = torch.arange(pairs.steps.counts[0], device=pairs.confidence.device)
     blocks = steps.split(STEPS_AT_ONCE)  # a step is in many segments, and is asked for once
     learned = torch.cat([rewards(pairs.steps.rows(block.expand(seeds, -1))) for block in blocks], dim=1)
     preferred, rejected = pairs.returns(learned.double())
@@ -78,9 +78,8 @@ def preference_accuracy(rewards: Rewards, pairs: PairTable, seeds: int) -> Tenso
 def table_steps(table: StepTable, seeds: int) -> tuple[Batch, Tensor]:
     """At most `STEPS` steps of each member of a table, always the same ones, and which of the batch are steps
     at all, `valid` (S, B)."""
-    sizes = table.sizes.flatten().tolist()
-    chosen = np.zeros((len(sizes), min(STEPS, max(sizes))), np.int64)
-    for row, size in zip(chosen, sizes, strict=True):
+    chosen = np.zeros((len(table.counts), min(STEPS, max(table.counts))), np.int64)
+    for row, size in zip(chosen, table.counts, strict=True):
         kept = _order(size)[: len(row)]
         row[: len(kept)] = kept
     batch = table.rows(torch.as_tensor(chosen, device=table.sizes.device).expand(seeds, -1))

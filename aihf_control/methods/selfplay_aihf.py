@@ -27,7 +27,7 @@ class SelfPlayAIHF(OfflineMethod):
         self.config = context.settings.selfplay_aihf
         super().__init__(context, updates=self.config.updates, learning_rate=self.config.learning_rate)
         self.earlier = copy.deepcopy(self.actor).requires_grad_(False)
-        steps = int(context.feedback.demonstrated.steps.sizes.max())
+        steps = max(context.feedback.demonstrated.steps.counts)
         self.play_updates = math.ceil(self.config.epochs * steps / self.config.transitions_per_update)
 
     def before(self, updates: int) -> None:

@@ -25,15 +25,20 @@ def settings(precision: str, critic: str, *, published: bool) -> Settings:
     small = toy_bench.settings(ROUNDS)
     small = replace(small, evaluation_episodes=1, cloning=replace(small.cloning, steps=5))
     sac = replace(small.sac, precision=precision, critic=critic, policy_delay=2, replay_capacity=10)
-    rlhf = replace(small.rlhf, reward_steps=5, warm_up_steps=5)
-    if published:
-        return replace(small, sac=sac, rlhf=rlhf)
-    return replace(
+    small = replace(
         small,
         sac=sac,
-        aihf=replace(small.aihf, demonstration_share=0.25, replay_steps=8),
-        rlhf=replace(rlhf, kl_weight=None, zero_quantile=None),
+        rlhf=replace(small.rlhf, reward_steps=5),
+        from_clone=replace(small.from_clone, warm_up_steps=5),
+    )
+    if published:
+        return small
+    return replace(
+        small,
+        aihf=replace(small.aihf, replay_steps=8),
         ipl=replace(small.ipl, demonstration_share=1.0),
+        cpl=replace(small.cpl, cloning_weight=0.5),
+        selfplay_aihf=replace(small.selfplay_aihf, linear=True),
     )
 
 
@@ -48,6 +53,8 @@ def test_no_graphed_step_waits_draws_or_touches_the_host(
         chosen = settings(precision, critic, published=published)
         # a step count on the device is 0 at every round here: all phases within four steps
         chosen = replace(chosen, sac=replace(chosen.sac, random_steps=1, learning_starts=1))
+        if not published and "clone" in METHODS[name].starts:
+            chosen = replace(chosen, start="clone")
         tables = FeedbackTables(toy.feedback(), chosen.aihf.trajectory_discount, META)
         method = make(name, Context(toy.TASK, toy_bench.SEEDS, chosen, tables, META))
         method.start()
