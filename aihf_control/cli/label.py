@@ -101,7 +101,7 @@ class Label:
             need_policies([task], folders)
         build_missing(task, names, folders, say)
         say(f"drawing {self.pairs} pairs of segments")
-        root = datasets.minari_root()
+        root = datasets.minari_root(self.root)
         episodes = [e for name in names for e in datasets.load_episodes(name, task, root, download=True)]
         ensemble = [load_reward(path.parent) for path in rewards]
         return draw_pairs(episodes, self.pairs, self.length, self.seed, ensemble)

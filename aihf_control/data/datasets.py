@@ -64,21 +64,19 @@ class Provenance:
     author: str = "aihf_control"
 
 
-def minari_root() -> Path:
-    """The folder of all datasets: `$AIHF_MINARI_ROOT`, else `$MINARI_DATASETS_PATH`, else `data/minari`
-    in the checkout the package runs from, else `data/minari` in the working directory. An absolute path,
-    with ~ expanded. Raises `InvalidData` for what is there and is no folder.
+def minari_root(root: Path) -> Path:
+    """The folder of all datasets: `$AIHF_MINARI_ROOT`, else `$MINARI_DATASETS_PATH`, either as an absolute
+    path with ~ expanded, else `data/minari` below `root`. Raises `InvalidData` for what is no folder.
     """
     for variable in ("AIHF_MINARI_ROOT", "MINARI_DATASETS_PATH"):
         if os.environ.get(variable):
-            root = Path(os.environ[variable]).expanduser().absolute()
-            if not root.is_dir() and (root.exists() or root.is_symlink()):
+            folder = Path(os.environ[variable]).expanduser().absolute()
+            if not folder.is_dir() and (folder.exists() or folder.is_symlink()):
                 raise InvalidData(
-                    f"{variable}={root} is no folder: name one, or a path where one can be made"
+                    f"{variable}={folder} is no folder: name one, or a path where one can be made"
                 )
-            return root
-    checkout = Path(__file__).resolve().parents[2]
-    return (checkout if (checkout / "pyproject.toml").is_file() else Path.cwd()) / "data" / "minari"
+            return folder
+    return root / "data" / "minari"
 
 
 def dataset_id(task: Task, tier: str) -> str:

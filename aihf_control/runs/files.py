@@ -40,6 +40,12 @@ class CannotWrite(OSError):
     """A file could not be written and is as it was before; the one line names it and the remedy."""
 
 
+def checkout() -> Path | None:
+    """The folder of the checkout that the package runs from; None where it was installed by itself."""
+    folder = Path(__file__).resolve().parents[2]
+    return folder if (folder / "pyproject.toml").is_file() else None
+
+
 @contextmanager
 def naming(path: Path) -> Iterator[None]:
     """Turn an `OSError` within into a `CannotWrite` that names `path`."""

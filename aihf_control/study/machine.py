@@ -15,6 +15,7 @@ import torch
 
 from aihf_control.errors import InvalidChoice, choose
 from aihf_control.hardware import DEVICES, PRECISIONS
+from aihf_control.runs.files import checkout
 
 _TRIM_THRESHOLD, _TOP_PAD, _MMAP_MAX = -1, -2, -4  # of glibc's malloc.h
 
@@ -33,10 +34,12 @@ def versions(environments: str = "serial") -> dict[str, str]:
 
 
 def commit() -> str | None:
-    """The checkout's commit, with `-dirty` after it if a tracked file was changed; None outside of git."""
+    """The checkout's commit, with `-dirty` after it if a tracked file was changed; None without one."""
+    if (folder := checkout()) is None:
+        return None  # a repository that surrounds an installed package is another's
     describe = ["git", "describe", "--always", "--dirty", "--abbrev=40", "--match="]
     try:
-        told = subprocess.run(describe, cwd=Path(__file__).parent, capture_output=True, text=True, check=True)
+        told = subprocess.run(describe, cwd=folder, capture_output=True, text=True, check=True)
     except (OSError, subprocess.CalledProcessError):
         return None
     return told.stdout.strip()

@@ -16,7 +16,7 @@ from aihf_control.data.human_labels import LabelledSegments, encode_labelled, ho
 from aihf_control.data.types import Episode, Feedback, PreferencePairs
 from aihf_control.envs.tasks import Task
 from aihf_control.errors import InvalidData
-from aihf_control.runs.files import make_folder, require_room, sha256, write_atomically
+from aihf_control.runs.files import checkout, make_folder, require_room, sha256, write_atomically
 from aihf_control.study import reference_policies
 from aihf_control.study.machine import use_one_thread
 
@@ -30,24 +30,28 @@ ROLLOUT_SEED = 2000
 
 @dataclass(frozen=True)
 class Folders:
-    """Where a checkout keeps things."""
+    """Where data and results are kept."""
 
     root: Path
 
     @staticmethod
     def default_root() -> Path:
         """The checkout that the package runs from, else the working directory."""
-        checkout = Path(__file__).resolve().parents[2]
-        return checkout if (checkout / "pyproject.toml").is_file() else Path.cwd()
+        return checkout() or Path.cwd()
 
     @property
     def runs(self) -> Path:
         """Run directories of all studies."""
         return self.root / "results" / "runs"
 
-    def policies(self, task: Task) -> Path:
-        """A task's committed policies."""
+    def own_policies(self, task: Task) -> Path:
+        """Where a task's reference policies are written."""
         return self.root / "data" / "policies" / task.name
+
+    def policies(self, task: Task) -> Path:
+        """A task's reference policies: those here, else those that the package brought along."""
+        own, brought = self.own_policies(task), Path(__file__).parents[1] / "policies" / task.name
+        return brought if brought.is_dir() and not (own / "manifest.json").is_file() else own
 
     def feedback(self, task: Task, name: str) -> Path:
         """One built set of demonstrations and pairs."""
@@ -70,7 +74,7 @@ class FeedbackSource:
 def build_data(task: Task, folders: Folders, say: Say, *, tiers: Sequence[str] = datasets.TIERS) -> None:
     """Roll the committed policies out into Minari datasets, the same on any number of cores."""
     folder = folders.policies(task)
-    manifest, root = reference_policies.read_manifest(task, folder), datasets.minari_root()
+    manifest, root = reference_policies.read_manifest(task, folder), datasets.minari_root(folders.root)
     use_one_thread()
     known = manifest.references
     reference = datasets.Reference(known.random, known.expert, reference_policies.EPISODES)
@@ -98,7 +102,8 @@ def build_data(task: Task, folders: Folders, say: Say, *, tiers: Sequence[str] =
 def build_missing(task: Task, names: Sequence[str], folders: Folders, say: Say) -> None:
     """Build those of the task's own tiers that are among the datasets `names` and not there yet."""
     own = [tier for tier in datasets.TIERS if datasets.dataset_id(task, tier) in names]
-    missing = [t for t in own if not (datasets.minari_root() / datasets.dataset_id(task, t)).is_dir()]
+    there = datasets.minari_root(folders.root)
+    missing = [tier for tier in own if not (there / datasets.dataset_id(task, tier)).is_dir()]
     if missing:
         say(f"building the datasets {', '.join(missing)} of {task.name} (about a minute)")
         build_data(task, folders, say, tiers=missing)
@@ -120,7 +125,7 @@ def make_feedback(
     sources = _sources(task, source)
     _check_noise(task, source.config, sources)
     build_missing(task, sources.datasets, folders, say)
-    root = datasets.minari_root()
+    root = datasets.minari_root(folders.root)
     contents = {name: datasets.content_of(name, root, download=True) for name in sources.datasets}
     sources = replace(sources, contents=contents)
     folder = folders.feedback(task, _feedback_name(task, source.config, sources, folders))
@@ -192,7 +197,7 @@ def _build_feedback(
 ) -> None:  # fmt: skip
     def load(name: str) -> Sequence[Episode]:
         return datasets.load_episodes(
-            name, task, datasets.minari_root(), other_environment=config.other_environment
+            name, task, datasets.minari_root(folders.root), other_environment=config.other_environment
         )
 
     noisy = None

@@ -305,7 +305,7 @@ def train_policies(
         for row in pd.read_csv(paths.seed(seed) / "progress.csv").itertuples()
     ]
     return reference_policies.write_policies(
-        task, candidates, folders.policies(task), command=command, versions=machine.versions()
+        task, candidates, folders.own_policies(task), command=command, versions=machine.versions()
     )
 
 

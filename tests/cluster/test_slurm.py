@@ -39,7 +39,7 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A checkout's folders, with the data that this one has built already."""
     folder = tmp_path_factory.mktemp("checkout")
     shutil.copytree(CHECKOUT / "data" / "policies", folder / "data" / "policies")
-    os.environ["AIHF_MINARI_ROOT"] = str(minari_root())
+    os.environ["AIHF_MINARI_ROOT"] = str(minari_root(CHECKOUT))
     return folder
 
 

@@ -464,24 +464,24 @@ def test_a_downloaded_dataset_is_checked_like_any_other(
 def test_the_root_follows_the_environment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("AIHF_MINARI_ROOT", raising=False)
     monkeypatch.setenv("MINARI_DATASETS_PATH", str(tmp_path / "minari"))
-    assert minari_root() == tmp_path / "minari"
+    assert minari_root(Path()) == tmp_path / "minari"
     monkeypatch.setenv("AIHF_MINARI_ROOT", str(tmp_path / "ours"))
-    assert minari_root() == tmp_path / "ours"
+    assert minari_root(Path()) == tmp_path / "ours"
     monkeypatch.setenv("AIHF_MINARI_ROOT", "~/minari")
     monkeypatch.setenv("HOME", str(tmp_path))
-    assert minari_root() == tmp_path / "minari"
+    assert minari_root(Path()) == tmp_path / "minari"
     monkeypatch.setenv("AIHF_MINARI_ROOT", "here/minari")
     monkeypatch.chdir(tmp_path)
-    assert minari_root() == tmp_path / "here" / "minari"
+    assert minari_root(Path()) == tmp_path / "here" / "minari"
     (tmp_path / "file").touch()
     (tmp_path / "dangling").symlink_to(tmp_path / "nowhere")
     for wrong in ("file", "dangling"):
         monkeypatch.setenv("AIHF_MINARI_ROOT", str(tmp_path / wrong))
         with pytest.raises(InvalidData, match=f"AIHF_MINARI_ROOT=.*{wrong} is no folder"):
-            minari_root()
+            minari_root(Path())
     monkeypatch.delenv("AIHF_MINARI_ROOT")
     monkeypatch.delenv("MINARI_DATASETS_PATH")
-    assert minari_root().parts[-2:] == ("data", "minari")
+    assert minari_root(tmp_path) == tmp_path / "data" / "minari"
 
 
 def test_unknown_tiers_are_named() -> None:

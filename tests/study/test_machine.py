@@ -85,7 +85,7 @@ print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
 @pytest.mark.skipif(shutil.which("git") is None, reason="git is not installed")
 def test_the_commit_and_whether_files_were_changed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     file = tmp_path / "machine.py"
-    monkeypatch.setattr(machine, "__file__", str(file))
+    monkeypatch.setattr(machine, "checkout", lambda: tmp_path)
     monkeypatch.setenv("GIT_CEILING_DIRECTORIES", str(tmp_path.parent))
     assert machine.commit() is None
     file.write_text("1")
@@ -97,6 +97,9 @@ def test_the_commit_and_whether_files_were_changed(tmp_path: Path, monkeypatch: 
     assert re.fullmatch("[0-9a-f]{40}", told)
     file.write_text("2")
     assert machine.commit() == f"{told}-dirty"
+    monkeypatch.setattr(machine, "checkout", lambda: None)
+    monkeypatch.chdir(tmp_path)
+    assert machine.commit() is None
 
 
 @pytest.mark.parametrize(
