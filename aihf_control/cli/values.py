@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import re
 from importlib.metadata import entry_points
 from pathlib import Path
@@ -23,9 +24,13 @@ def parse_tasks(value: str) -> tuple[str, ...]:
 
 
 def parse_methods(value: str) -> tuple[ChosenMethod, ...]:
-    """`"aihf,my=path/my_method.py:MyMethod"` → each method once, in this order; files must exist."""
+    """`"aihf,my=path/my_method.py:MyMethod"` → each method once, in this order; files must exist.
+
+    `all` is every built-in.
+    """
     chosen: dict[str, ChosenMethod] = {}
-    for entry in map(str.strip, value.split(",")):
+    entries = (value.strip() for value in value.split(","))
+    for entry in itertools.chain.from_iterable(METHODS if one == "all" else [one] for one in entries):
         method = _own_method(entry) if _is_own(entry) else _known_method(entry)
         if method.file and not Path(method.file).is_file():
             raise InvalidChoice(f"METHODS={entry}: there is no file {method.file}")

@@ -49,7 +49,7 @@ VARIABLES = {
     ),
     "METHODS": Variable(
         "preset's", "aihf,rlhf", values.parse_methods,
-        f"any of {', '.join(values.METHODS)}; your own as my_method.py:MyMethod, or as "
+        f"all, or any of {', '.join(values.METHODS)}; your own as my_method.py:MyMethod, or as "
         "name=my_method.py:MyMethod: docs/your_method.md",
     ),
     "SEEDS": Variable(

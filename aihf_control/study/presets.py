@@ -46,9 +46,19 @@ QUICK = Settings(
     steps=40_000,
     sac=SACConfig(batch_size=128),
     ipl=IPLConfig(updates=14_000),
+    cpl=CPLConfig(updates=14_000),
+    direct_aihf=DirectAIHFConfig(updates=14_000),
+    selfplay_aihf=SelfPlayConfig(updates=14_000),
 )
 
-REFERENCE = replace(QUICK, steps=200_000, ipl=IPLConfig(updates=50_000))
+REFERENCE = replace(
+    QUICK,
+    steps=200_000,
+    ipl=IPLConfig(updates=50_000),
+    cpl=CPLConfig(updates=50_000),
+    direct_aihf=DirectAIHFConfig(updates=50_000),
+    selfplay_aihf=SelfPlayConfig(updates=50_000),
+)
 
 PAPER = replace(Settings(steps=500_000), sac=SACConfig(random_steps=10_000))
 
@@ -57,8 +67,8 @@ PRESETS = {
     "quick": Preset("bench", ("aihf", "rlhf", "ipl", "bc"), (0, 1, 2), QUICK),
     "reference": Preset(
         "figure5",
-        ("aihf", "rlhf", "ipl", "bc", "irl", "oracle", "constant_plus", "constant_minus"),
-        (0, 1, 2),
+        ("aihf", "rlhf", "ipl", "irl", "bc", "cpl", "direct_aihf", "selfplay_aihf", "preferences", "oracle"),
+        (0, 1, 2, 3, 4),
         REFERENCE,
     ),
     "paper": Preset("bench-paper", ("aihf", "rlhf", "ipl", "bc", "irl", "oracle"), tuple(range(10)), PAPER),

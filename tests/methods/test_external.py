@@ -45,6 +45,10 @@ def test_names(tmp_path: Path) -> None:
         ChosenMethod("gail_plus", file, "GAILPlus"),
     )
     assert parse_methods(f"gentle={file}:MyMethod") == (ChosenMethod("gentle", file, "MyMethod"),)
+    assert [method.name for method in parse_methods("oracle,all")] == [
+        "oracle",
+        *(name for name in METHODS if name != "oracle"),
+    ]
     assert parse_tasks("all") == ("hopper", "halfcheetah", "walker2d")
 
 
