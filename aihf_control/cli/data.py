@@ -20,7 +20,7 @@ from aihf_control.cli.study_command import (
 )
 from aihf_control.data.feedback import FeedbackConfig
 from aihf_control.errors import InvalidChoice
-from aihf_control.report.write import write_report
+from aihf_control.report.write import no_films, write_report
 from aihf_control.runs.stored import add_runs
 from aihf_control.study.machine import choose_device
 from aihf_control.study.prepare import Folders, build_data, import_preferences, make_feedback
@@ -154,14 +154,14 @@ class Report:
     """Where to, if not into the study's folder."""
     films: bool = False
     """Also film the median and the worst seed of each method, on the page report.html; half a minute each."""
+    beside: Annotated[tuple[str, ...], tyro.conf.arg(name="with")] = ()
+    """Runs from elsewhere to show on the page, as [NAME[@TASK]=]PATH: a study's folder, Stable-Baselines3's
+    evaluations.npz or monitor.csv files, or a CSV with step, seed and return."""
 
     def run(self) -> int:
         """Trains nothing."""
-        if self.films:
-            from aihf_control.cli.video import study_films  # which needs torch
+        from aihf_control.cli.video import study_films
 
-            text = write_report(self.study, self.output, film=study_films).text
-        else:
-            text = write_report(self.study, self.output).text
-        say(text)
+        film = study_films if self.films else no_films
+        say(write_report(self.study, self.output, film=film, beside=self.beside).text)
         return 0

@@ -4,36 +4,42 @@ of every seed, films, and where all of it comes from."""
 from __future__ import annotations
 
 import base64
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from matplotlib.ticker import MaxNLocator
 
-from aihf_control.arrays import Floats
+from aihf_control.arrays import Floats, Integers
 from aihf_control.envs.tasks import task_title
-from aihf_control.methods.table import METHODS, axis_of, learns_reward, method_label
+from aihf_control.methods.table import METHODS, OTHER_COLOURS, axis_of, learns_reward, method_label
 from aihf_control.report.markup import inline, to_html
+from aihf_control.report.others import Other
 from aihf_control.report.results import MethodResults, TaskResults
-from aihf_control.report.scores import Improvement, Line, Score
+from aihf_control.report.scores import Improvement, Line, Score, score_of
 from aihf_control.report.style import method_colour, steps_label
 from aihf_control.report.tables import (
     ALL,
     ALL_HEADER,
     TASK_HEADER,
     Tables,
+    bracketed,
     gaps,
     overall_cells,
     preamble,
     task_cells,
 )
-from aihf_control.statistics import interquartile_mean
+from aihf_control.runs.records import Run
+from aihf_control.statistics import area_under_curve, final_score, interquartile_mean
 from aihf_control.words import NOTHING, number
 
 WIDTH, HEIGHT = 900, 380
 """Of a panel of curves, in units of its own: it takes the width that there is."""
 LEFT, RIGHT, TOP, BOTTOM = 64, WIDTH - 30, 12, HEIGHT - 44
+DASHES = "7 4"
+"""Of runs from elsewhere."""
+OTHERS_HEADER = ("Runs", "Task", "Seeds", "Final return", "Area under curve", "Steps", "What they are")
 COUNTS = {"steps": "SAC steps", "updates": "gradient updates", "none": NOTHING}
 MIDDLE = "IQM"
 
@@ -72,7 +78,9 @@ class Curve:
     method: str
     seed: str
     title: str
+    label: str
     colour: str
+    dashes: str
     points: Sequence[tuple[float, float]]
 
 
@@ -87,14 +95,15 @@ class Panel:
     along: Sequence[tuple[float, str]]
 
     @property
-    def methods(self) -> dict[str, str]:
-        """Each with its colour."""
-        return {curve.method: curve.colour for curve in self.curves}
+    def methods(self) -> dict[str, Curve]:
+        """Each with a curve of it."""
+        return {curve.method: curve for curve in self.curves}
 
     @property
     def seeds(self) -> list[str]:
         """The middle, and the seeds in order."""
-        return [MIDDLE, *sorted({curve.seed for curve in self.curves} - {MIDDLE}, key=int)]
+        seeds = {curve.seed for curve in self.curves} - {MIDDLE}
+        return [MIDDLE, *sorted(seeds, key=lambda seed: (not seed.isdecimal(), len(seed), seed))]
 
 
 def page(
@@ -103,9 +112,10 @@ def page(
     provenance: str,
     films: Sequence[Film] = (),
     remark: str = "",
+    others: Sequence[Other] = (),
 ) -> str:
     """The whole file. `figures` are PNGs by title, `provenance` is Markdown, `remark` says why there are no
-    films or not all. The same input gives the same text."""
+    films or not all, and `others` are runs from elsewhere. The same input gives the same text."""
     study = tables.study
     environment = Environment(
         autoescape=True, undefined=StrictUndefined, loader=PackageLoader("aihf_control", "report"),
@@ -125,7 +135,8 @@ def page(
         tables=data,
         columns=to_html(preamble(study)),
         gaps=gaps(study),
-        panels=[panel(task) for task in study.tasks],
+        panels=[panel(task, others) for task in study.tasks],
+        others=Table("", OTHERS_HEADER, [_other_row(other) for other in others]) if others else None,
         shape=(WIDTH, HEIGHT, LEFT, RIGHT, BOTTOM),
         films={task: [film for film in films if film.task == task] for task in {f.task: 0 for f in films}},
         remark=remark,
@@ -181,12 +192,24 @@ def _method_row(method: str) -> list[Cell]:
     return _row(texts, texts)
 
 
-def panel(task: TaskResults) -> Panel:
+def _other_row(other: Other) -> list[Cell]:
+    final = score_of(final_score(other.returns), 0)
+    heights = area_under_curve(other.steps, other.returns) if len(other.steps) > 1 else None
+    area = None if heights is None else score_of(heights, 0)
+    task, last = task_title(other.task), int(other.steps[-1])
+    scores = (bracketed(final, number), bracketed(area, number))
+    texts = (other.name, task, str(len(other.seeds)), *scores, f"{last:,}", other.what)
+    return _row(texts, [other.name, task, len(other.seeds), *_estimates(final, area), last, other.what])
+
+
+def panel(task: TaskResults, others: Sequence[Other] = ()) -> Panel:
     """Every seed of a task, failures as they are scored, and each method's interquartile mean."""
     drawn = [results for results in task.methods if results.runs]
+    beside = [other for other in others if other.task == task.task]
     names = [results.method for results in drawn]
-    last = max(float(results.steps[-1]) for results in drawn) or 1.0
-    values = np.concatenate([results.returns.ravel() for results in drawn])
+    shown: list[MethodResults | Other] = [*drawn, *beside]
+    last = max(float(found.steps[-1]) for found in shown) or 1.0
+    values = np.concatenate([found.returns.ravel() for found in shown])
     margin = 0.03 * (float(np.ptp(values)) or 1.0)
     low, high = float(values.min()) - margin, float(values.max()) + margin
 
@@ -196,24 +219,42 @@ def panel(task: TaskResults) -> Panel:
     def up(value: float) -> float:
         return round(BOTTOM - (BOTTOM - TOP) * (value - low) / (high - low), 1)
 
-    def curve(results: MethodResults, returns: Floats, seed: str, name: str) -> Curve:
-        flat = len(returns) == 1  # a method that is done once it has begun: its level, all the way
-        steps = np.array([0.0, last]) if flat else results.steps
-        heights = np.repeat(returns, 2) if flat else returns
-        points = [(across(float(x)), up(float(y))) for x, y in zip(steps, heights, strict=True)]
-        title = f"{method_label(results.method)}, {name}: {number(float(returns[-1]))} at the end"
-        return Curve(results.method, seed, title, method_colour(results.method, names), points)
+    def corners(steps: Integers, returns: Floats) -> list[tuple[float, float]]:
+        if len(returns) == 1:  # a method that is done once it has begun: its level, all the way
+            return [(across(step), up(float(returns[0]))) for step in (0.0, last)]
+        return [(across(float(x)), up(float(y))) for x, y in zip(steps, returns, strict=True)]
 
-    curves = []
+    def curves(
+        found: MethodResults | Other,
+        method: str,
+        label: str,
+        colour: str,
+        seeds: Mapping[str, str],
+        dashes: str,
+    ) -> Iterator[Curve]:
+        middle = interquartile_mean(found.returns, axis=0)
+        named = [*seeds.items(), (MIDDLE, "interquartile mean")]
+        for (seed, said), returns in zip(named, [*found.returns, middle], strict=True):
+            title = f"{label}, {said}: {number(float(returns[-1]))} at the end"
+            yield Curve(method, seed, title, label, colour, dashes, corners(found.steps, returns))
+
+    lines: list[Curve] = []
     for results in drawn:
-        for run, returns in zip(results.runs, results.returns, strict=True):
-            name = f"seed {run.config.seed}" + ", failed" * run.failed
-            curves.append(curve(results, returns, str(run.config.seed), name))
-        middle = interquartile_mean(results.returns, axis=0)
-        curves.append(curve(results, middle, MIDDLE, "interquartile mean"))
+        label, colour = method_label(results.method), method_colour(results.method, names)
+        seeds = {str(run.config.seed): _seed_in_words(run) for run in results.runs}
+        lines += curves(results, results.method, label, colour, seeds, "")
+    taken = sum(name not in METHODS for name in names)
+    for place, other in enumerate(beside, taken):
+        colour = OTHER_COLOURS[place % len(OTHER_COLOURS)]
+        seeds = {seed: f"seed {seed}" for seed in other.seeds}
+        lines += curves(other, f"other {place}", other.name, colour, seeds, DASHES)
     scale = [(up(value), f"{value:,.0f}") for value in _ticks(low, high)]
     along = [(across(step), f"{step:,.0f}") for step in _ticks(0.0, last)]
-    return Panel(task_title(task.task), steps_label(names), curves, scale, along)
+    return Panel(task_title(task.task), steps_label(names), lines, scale, along)
+
+
+def _seed_in_words(run: Run) -> str:
+    return f"seed {run.config.seed}" + ", failed" * run.failed
 
 
 def _ticks(low: float, high: float) -> list[float]:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from aihf_control.report.figure5 import figure5
 from aihf_control.report.latex import latex
+from aihf_control.report.others import read_others
 from aihf_control.report.page import Film, page
 from aihf_control.report.profiles import profiles
 from aihf_control.report.provenance import provenance
@@ -41,6 +42,11 @@ class Report:
     paths: tuple[Path, ...]
 
 
+def no_films(study: StudyResults) -> Filmed:
+    """None, without a word."""
+    return (), ""
+
+
 def _other_horizon(folder: Path) -> StudyResults | None:
     """The study beside this one under the other horizon rule, if it has results."""
     for ending in OTHER_HORIZON:
@@ -55,7 +61,8 @@ def write_report(
     folder: Path,
     output: Path | None = None,
     bootstrap_seed: int = 0,
-    film: Callable[[StudyResults], Filmed] = lambda _: ((), ""),
+    film: Callable[[StudyResults], Filmed] = no_films,
+    beside: Sequence[str] = (),
 ) -> Report:
     """Read all runs in a study's folder and write its report there, or into the folder `output`.
 
@@ -63,7 +70,7 @@ def write_report(
     or compared, and `NoResults` if none has ended. Files: `figure5.png` and `.pdf`, `table.md`, `.csv` and
     `.tex`, `profiles.png`, `reward.png` (if any run recorded what its reward learned), `PROVENANCE.md`, and
     `appendix.md` if a study of the other horizon rule lies beside; and `report.html`, all of it on one page,
-    with what `film` makes.
+    with what `film` makes, and runs from elsewhere `beside` them (`others.read_others`).
     """
     output = folder if output is None else output
     study, other = read_results(folder), _other_horizon(folder.resolve())
@@ -84,7 +91,8 @@ def write_report(
     if other is not None:
         contents["appendix.md"] = appendix(study, other).encode()
     shown = {title: contents[name] for name, title in PICTURES.items() if name in contents}
-    contents["report.html"] = page(tables, shown, made, *film(study)).encode()
+    others = [other for given in beside for other in read_others(given, study)]
+    contents["report.html"] = page(tables, shown, made, *film(study), others).encode()
     make_folder(output)
     for name in SOMETIMES:
         if name not in contents:  # of an earlier report, whose runs are not these
