@@ -10,6 +10,7 @@ import argparse
 import sys
 from pathlib import Path
 
+from aihf_control.cli.surroundings import settle
 from aihf_control.errors import InvalidData
 from aihf_control.report.results import NoResults
 from aihf_control.report.write import write_report
@@ -35,6 +36,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="figure5", description="Redraw figures and tables of runs.")
     parser.add_argument("results", nargs="?", type=Path, default=RESULTS, help="the committed results")
     parser.add_argument("--runs", type=Path, help="one study's folder, finished or not: its report alone")
+    settle()
     options = parser.parse_args(arguments)
     try:
         if options.runs:

@@ -39,6 +39,7 @@ STANDARD_LIBRARY = (
     "hardware.py",
     "envs/tasks.py",
     "methods/table.py",
+    "cli/surroundings.py",
     "cli/values.py",
     "cli/variables.py",
 )

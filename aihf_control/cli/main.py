@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import sys
+from contextlib import suppress
 from importlib import import_module
 from typing import Any, Protocol, cast
 
 from aihf_control import __version__
+from aihf_control.cli.surroundings import settle
 from aihf_control.cli.variables import in_flags, present_names, typed_by_make
 from aihf_control.errors import UserError, choose
 from aihf_control.runs.signals import REQUEUE_ME, Preempted, interruptible
@@ -49,11 +52,23 @@ def parse(arguments: list[str]) -> Command:
     if arguments == ["--version"]:
         print(f"aihf_control {__version__}")
         raise SystemExit(0)
-    if arguments and not arguments[0].startswith("-"):
+    if arguments and not arguments[0].startswith("-") and not _begins(arguments[0]):
         choose("aihf command", " ".join(arguments[:1]), COMMANDS)
-    lines = [f"  aihf {name:<20}{line}" for name, (_, line) in COMMANDS.items()]
+    of = [name for name in COMMANDS if name.startswith(f"{arguments[0]} ")] if arguments else []
+    lines = [f"  aihf {name:<20}{COMMANDS[name][1]}" for name in of or COMMANDS]
     print("\n".join(["Usage: aihf COMMAND [OPTIONS], with --help for a command's options", *lines]))
     raise SystemExit(0 if set(arguments) & {"-h", "--help"} else 2)
+
+
+def _begins(word: str) -> bool:
+    """Whether commands begin with `word` and have a second one."""
+    return any(name.startswith(f"{word} ") for name in COMMANDS)
+
+
+def _tell(line: str) -> None:
+    """To standard error, if that is still there."""
+    with suppress(OSError, ValueError):
+        print(line, file=sys.stderr, flush=True)
 
 
 def _read(name: str, kind: Any, options: list[str]) -> Command:
@@ -67,20 +82,30 @@ def _read(name: str, kind: Any, options: list[str]) -> Command:
 def main(arguments: list[str] | None = None) -> int:
     """Run one command; the exit status is 0, 2 after an error, 75 for "requeue me", 130 after Ctrl-C.
 
-    1 says that a study, of which `aihf status` tells, is not done: a job was given up, or has yet to run.
+    1 says that a study, of which `aihf status` tells, is not done: a job was given up, or has yet to run; 141
+    that nobody reads the output.
     """
-    signal.signal(signal.SIGPIPE, signal.SIG_DFL)
+    given = sys.argv[1:] if arguments is None else arguments
+    name = next((name for words in (2, 1) if (name := " ".join(given[:words])) in COMMANDS), "")
+    if wrong := settle(name):
+        _tell(f"aihf: {wrong}")
+        return 2
     try:
-        command = parse(sys.argv[1:] if arguments is None else arguments)
+        command = parse(given)
         with interruptible():
             return command.run()
     except Preempted as stop:
-        print(f"aihf: {stop}", file=sys.stderr)
+        _tell(f"aihf: {stop}")
         return REQUEUE_ME
     except KeyboardInterrupt:
-        print("\naihf: interrupted: the same command goes on from the last round", file=sys.stderr)
+        _tell("\naihf: interrupted: the same command goes on from the last round")
         return 130
+    except BrokenPipeError:
+        _tell("aihf: nobody reads standard output any more; the same command goes on from the last round")
+        with suppress(OSError, ValueError):  # nor does the interpreter write there at its end
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 128 + signal.SIGPIPE
     except (UserError, OSError) as error:
         message = str(error) if typed_by_make() else in_flags(str(error))
-        print(f"aihf: {message}", file=sys.stderr)
+        _tell(f"aihf: {message}")
         return 2

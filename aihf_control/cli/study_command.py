@@ -141,8 +141,14 @@ class StudyCommand:
             )
         self.sized_settings()
         feedback_source(self.demonstrations, self.preferences, self.preference_file, self.feedback)
-        if self.tensorboard and find_spec("tensorboard") is None:
-            raise InvalidChoice("TENSORBOARD=1 needs it: pip install -c constraints.txt -e '.[tensorboard]'")
+        if self.tensorboard:
+            try:
+                _event_writer()
+            except ImportError as error:  # it is missing, or does not fit to what is there
+                raise InvalidChoice(
+                    f"TENSORBOARD=1 needs TensorBoard ({error}): pip install -c constraints.txt -e "
+                    "'.[tensorboard]'"
+                ) from None
 
     def axes(self) -> Axes:
         """What is compared; raises `InvalidChoice` for a name that is not known."""

@@ -7,6 +7,7 @@ import subprocess
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -124,9 +125,11 @@ class LocalJobs:
     def _stop(self) -> None:
         for job in self._running:
             job.process.terminate()
-            self._display.end(job.place)
-        count = len(self._running)
-        self._display.say(f"stopping {count} jobs; the same command goes on from their last rounds")
+        with suppress(OSError):  # as where nobody reads the output any more, which is why they are stopped
+            for job in self._running:
+                self._display.end(job.place)
+            count = len(self._running)
+            self._display.say(f"stopping {count} jobs; the same command goes on from their last rounds")
         deadline = time.monotonic() + STOP_SECONDS
         for job in self._running:
             try:

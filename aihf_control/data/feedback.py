@@ -204,7 +204,10 @@ def _demonstrations(
         tier = "lower" if is_low else "high"
         if not pools[tier]:
             progress = f"{steps} of {config.demonstration_transitions}"
-            raise InvalidData(f"the {tier} tier ran out of episodes at {progress} demonstration transitions")
+            raise InvalidData(
+                f"the {tier} tier ran out of episodes at {progress} demonstration transitions: lower "
+                "--feedback.demonstration-transitions, or give a larger dataset"
+            )
         chosen.append(pools[tier].pop())
         steps += len(chosen[-1])
     return tuple(chosen)

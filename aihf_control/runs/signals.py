@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
 
-PREEMPTING = (signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2)
+PREEMPTING = (signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2, signal.SIGHUP)
 REQUEUE_ME = 75
 """Exit status of a preempted process, `EX_TEMPFAIL`: run the same command again and it goes on."""
 
@@ -53,11 +53,11 @@ def _handle(signum: int, frame: FrameType | None) -> None:
 
 @contextmanager
 def interruptible() -> Iterator[None]:
-    """Within, the first SIGTERM, SIGUSR1 or SIGUSR2 raises `Preempted`, SIGINT `KeyboardInterrupt`.
+    """Within, the first SIGTERM, SIGUSR1, SIGUSR2 or SIGHUP raises `Preempted`, SIGINT `KeyboardInterrupt`.
 
     Further signals change nothing. The old handlers are restored at the end; but after `Preempted` all
-    four signals are ignored from then on, so that the exit status is the same whatever follows. Does
-    nothing outside of the main thread, and leaves SIGINT alone where it is ignored (`nohup`, `… &`).
+    five signals are ignored from then on, so that the exit status is the same whatever follows. Does
+    nothing outside of the main thread, and leaves alone what is ignored (SIGHUP by `nohup`, SIGINT by `… &`).
     """
     if threading.current_thread() is not threading.main_thread():
         yield

@@ -121,6 +121,8 @@ class BatchRun:
         for rows in loaded.replay():
             self.method.restore_rows(rows)
         self.record = Record(**loaded.record)
+        if self.observer:
+            self.observer(self, self.record.step)  # a kill may have come between the save and this
         return self.record.wall_seconds
 
     def _conclude_round(self, metrics: Metrics, steps: int, began: float) -> None:

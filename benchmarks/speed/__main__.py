@@ -22,6 +22,7 @@ from pathlib import Path
 import torch
 import tyro
 
+from aihf_control.cli.surroundings import settle
 from aihf_control.envs.backends import choose_backend
 from aihf_control.envs.tasks import TASKS
 from aihf_control.errors import InvalidChoice, choose
@@ -169,6 +170,7 @@ def _versions() -> str:
 
 def main() -> int:
     """The command line; exits with 2 after a wrong value."""
+    settle()
     options = tyro.cli(Options, prog="python -m benchmarks.speed")
     command = os.environ.get("AIHF_COMMAND") or shlex.join(
         ["python", "-m", "benchmarks.speed", *sys.argv[1:]]

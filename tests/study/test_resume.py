@@ -144,6 +144,14 @@ def stopped_at(root: Path, step: int, log: Path) -> None:
     assert ended(start(lambda: train(root, small_study(), kill), log)) == -signal.SIGKILL
 
 
+def test_what_a_kill_kept_from_the_observer_is_shown_to_it_first(tmp_path: Path) -> None:
+    """As a snapshot of `data train`, which is made after the checkpoint and cannot be made later."""
+    stopped_at(tmp_path, 4, tmp_path / "log")
+    seen: list[tuple[int, float]] = []
+    train(tmp_path, small_study(), lambda run, now: seen.append((now, run.record.rows[0][-1]["step"])))
+    assert seen[0] == (4, 4) and [now for now, _ in seen] == sorted({now for now, _ in seen})
+
+
 def flip_a_bit(path: Path) -> None:
     content = bytearray(path.read_bytes())
     content[-40] ^= 1
