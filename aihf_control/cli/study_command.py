@@ -126,7 +126,7 @@ class StudyCommand:
         """What `aihf NAME OPTIONS` asks for; the preset decides the other defaults, so it is read first."""
         preset = tyro.cli(_PresetOnly, args=options, return_unknown_args=True, add_help=False)[0].preset
         VARIABLES["PRESET"].check(preset)
-        default = cls(preset=preset, settings=PRESETS[preset].settings)
+        default = cls(preset=preset, settings=PRESETS[preset].settings, feedback=PRESETS[preset].feedback)
         return tyro.cli(cls, args=options, prog=f"aihf {name}", default=default)
 
     def check(self) -> None:

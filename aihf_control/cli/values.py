@@ -11,7 +11,7 @@ from aihf_control.envs.tasks import ALL_TASKS, TASKS
 from aihf_control.errors import InvalidChoice, choose
 from aihf_control.methods.table import ENTRY_POINTS, METHODS, ChosenMethod
 
-PRESETS = ("smoke", "quick", "reference", "paper")
+PRESETS = ("smoke", "quick", "reference", "authors", "paper")
 LARGEST_SEED = 1_000_000
 CLUSTERS = ("local", "slurm")
 

@@ -45,7 +45,7 @@ VARIABLES = {
     ),
     "PRESET": Variable(
         "quick", "smoke", partial(choose, "PRESET", valid=values.PRESETS),
-        "smoke (minutes), quick (an hour on two cores), reference (hours) or paper (a GPU)",
+        "smoke (minutes), quick (an hour on two cores), reference (hours), authors or paper (a GPU)",
     ),
     "METHODS": Variable(
         "preset's", "aihf,rlhf", values.parse_methods,

@@ -28,14 +28,14 @@ from aihf_control.data.feedback_files import (
     to_pairs,
 )
 from aihf_control.data.teacher import Teacher, make_pairs
-from aihf_control.data.types import Episode, Feedback, PreferencePairs, Transitions
+from aihf_control.data.types import Episode, Feedback, PreferencePairs, Segments, Transitions
 from aihf_control.errors import InvalidData
 from aihf_control.runs.files import write_atomically
 
 HELD_OUT_SHARE = 0.1
 """Share of each preference tier's episodes kept for the held-out pairs alone."""
 
-OF_THE_TEACHER = ("pairs", "held_out_pairs", "segment_length", "teacher")
+OF_THE_TEACHER = ("pairs", "held_out_pairs", "segment_length", "teacher", "tier_steps")
 """What of a `FeedbackConfig` people's labels decide, where they take the simulated teacher's place."""
 
 NoisyRollouts = Callable[[float, int, int], Sequence[Episode]]
@@ -59,12 +59,24 @@ class FeedbackConfig:
     """Labels `pairs`. The held-out pairs are labelled without any error: they measure the reward."""
     other_environment: bool = False
     """Accept datasets whose environment has other arguments, time limit or action bounds than the task's."""
+    tier_steps: bool = False
+    """Pairs are single steps: step t of an episode of one tier against step t of one of the next lower tier,
+    preferred for its tier alone; the demonstrations' tier is on top (the authors' own control code)."""
     seed: Amount | None = None
     """Of the choice of demonstrations and pairs and of the labels' errors; None: each learner seed has
     feedback of its own, of the same number. The held-out pairs are the same for all."""
 
     def __post_init__(self) -> None:
         require_within(self, "feedback")
+        if self.tier_steps and self.segment_length != 1:
+            raise InvalidData(
+                f"--feedback.segment-length is {self.segment_length}; --feedback.tier-steps compares steps: "
+                "give 1"
+            )
+        if self.tier_steps and self.teacher != Teacher(mistake=self.teacher.mistake):
+            raise InvalidData(
+                "--feedback.tier-steps prefers by tier: of --feedback.teacher it takes --label-error alone"
+            )
 
 
 @dataclass(frozen=True)
@@ -107,7 +119,7 @@ def build_feedback(
         np.random.default_rng([of, purpose]) for purpose, of in enumerate((0, seed, seed, 0))
     )
     held_out, training = ([], []) if labelled else _split(preference_tiers, split)
-    kept_back = {_fingerprint(episode) for episode in held_out}
+    kept_back = {_fingerprint(episode) for episode in _joined(held_out)}
     if config.demo_noise:
         if noisy_rollouts is None:
             raise InvalidData(f"demo_noise={config.demo_noise} needs the policy behind the demonstrations")
@@ -117,8 +129,10 @@ def build_feedback(
         for pool in (demonstrations, lower_tier)
     )
     labelled = labelled or (
-        _label(training, config.pairs, config.segment_length, config.teacher, pairs),
-        _label(held_out, config.held_out_pairs, config.segment_length, Teacher(), held_pairs),
+        _tier_steps(training, config, pairs)
+        if config.tier_steps
+        else _label(_joined(training), config.pairs, config.segment_length, config.teacher, pairs),
+        _label(_joined(held_out), config.held_out_pairs, config.segment_length, Teacher(), held_pairs),
     )
     feedback = Feedback(_demonstrations(config, high, low, choice), *labelled, sha256="")
     return replace(feedback, sha256=digest(encode(feedback)))
@@ -175,20 +189,54 @@ def load_feedback(folder: Path) -> Feedback:
     )
 
 
-def _split(
-    tiers: Sequence[Sequence[Episode]], rng: np.random.Generator
-) -> tuple[list[Episode], list[Episode]]:
+Tiers = list[list[Episode]]
+"""Episodes by tier, from the lowest up."""
+
+
+def _split(tiers: Sequence[Sequence[Episode]], rng: np.random.Generator) -> tuple[Tiers, Tiers]:
     """(held out, for training); every tier gives its share of both."""
-    held_out: list[Episode] = []
-    training: list[Episode] = []
+    held_out: Tiers = []
+    training: Tiers = []
     for index, tier in enumerate(tiers):
         if len(tier) < 2:
             raise InvalidData(f"preference tier {index} has {len(tier)} episodes, needs 2: one is held out")
         order = rng.permutation(len(tier))
         count = max(1, round(HELD_OUT_SHARE * len(tier)))
-        held_out += [tier[i] for i in np.sort(order[:count])]
-        training += [tier[i] for i in np.sort(order[count:])]
+        held_out.append([tier[i] for i in np.sort(order[:count])])
+        training.append([tier[i] for i in np.sort(order[count:])])
     return held_out, training
+
+
+def _joined(tiers: Tiers) -> list[Episode]:
+    return [episode for tier in tiers for episode in tier]
+
+
+def _tier_steps(tiers: Tiers, config: FeedbackConfig, rng: np.random.Generator) -> PreferencePairs:
+    """As many pairs of each tier with the next lower one: of random pairs of episodes step t with step t."""
+    if len(tiers) < 2:
+        raise InvalidData(f"--feedback.tier-steps compares tiers, and there is {len(tiers)}")
+    lengths = [np.array([len(episode) for episode in tier]) for tier in tiers]
+    ends = np.cumsum(np.concatenate(lengths))
+    starts = np.split(ends - np.concatenate(lengths), np.cumsum([len(tier) for tier in tiers])[:-1])
+    sides: tuple[list[np.ndarray], list[np.ndarray]] = [], []
+    for lower in range(len(tiers) - 1):
+        wanted = config.pairs // (len(tiers) - 1) + (lower < config.pairs % (len(tiers) - 1))
+        rows: tuple[list[np.ndarray], list[np.ndarray]] = [], []
+        while sum(map(len, rows[0])) < wanted:
+            better, worse = rng.integers(len(tiers[lower + 1])), rng.integers(len(tiers[lower]))
+            times = np.arange(min(lengths[lower + 1][better], lengths[lower][worse]))
+            rows[0].append(starts[lower + 1][better] + times)
+            rows[1].append(starts[lower][worse] + times)
+        for side, found in zip(sides, rows, strict=True):
+            side.append(np.concatenate(found)[:wanted])
+    table, one = Transitions.from_episodes(_joined(tiers)), np.ones(config.pairs, np.int64)
+    preferred, rejected = (np.concatenate(side) for side in sides)
+    wrong = rng.random(config.pairs) < config.teacher.mistake
+    return PreferencePairs(
+        Segments(table, np.where(wrong, rejected, preferred), one, 1),
+        Segments(table, np.where(wrong, preferred, rejected), one, 1),
+        np.ones(config.pairs),
+    )
 
 
 def _demonstrations(

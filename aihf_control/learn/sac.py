@@ -66,6 +66,8 @@ class SACConfig:
     policy_delay: Count | None = None
     """Updates of the critics for each one of actor and temperature; None: as published, 3 and 1."""
     initial_temperature: Positive = 1.0
+    tuned_temperature: bool = True
+    """Whether the temperature follows the target entropy, or stays what it is initially."""
     target_entropy: Finite | None = None
     """None: minus the number of action dimensions."""
     random_steps: Amount = 5_000
@@ -225,7 +227,7 @@ class SAC:
             )
             metrics |= more
             self.actor_optimiser.descend(loss)
-            if self.reference is None:
+            if self.reference is None and self.config.tuned_temperature:
                 loss, more = temperature_loss(self.log_temperature, cost, self.target_entropy)
                 self.temperature_optimiser.descend(loss)
                 metrics |= more

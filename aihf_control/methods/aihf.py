@@ -52,7 +52,7 @@ class AIHF(SACMethod):
         return metrics | told
 
     def loss(self, shown: Weighted, own: Weighted, pairs: PairBatch) -> tuple[Tensor, Metrics]:
-        """−(w1·L1 + L2) on a minibatch, and the penalties, which are departures."""
+        """−(w1·L1 + α·L2) on a minibatch, and the penalties, which are departures."""
         model, reward = self.reward_learner.model, self.context.settings.reward
         inputs = torch.cat([shown[0], own[0]], dim=1)
         theirs, ours = model.from_inputs(inputs).chunk(2, dim=1)
@@ -60,7 +60,7 @@ class AIHF(SACMethod):
         loss = self.config.demonstration_weight / self.context.task.horizon * loss
         if self.preferences:
             preference, more, judged = self.reward_learner.preference_term(pairs)
-            loss, metrics = loss + preference, metrics | more
+            loss, metrics = loss + self.config.preference_weight * preference, metrics | more
             inputs = torch.cat([inputs, judged], dim=1)
         penalty, more = penalties(model, inputs, reward)
         return loss + penalty, metrics | more

@@ -32,6 +32,8 @@ class AIHFConfig:
     """Adam steps on the reward between two alignments."""
     demonstration_weight: NotNegative = 20.0
     """w1, in units in which L1 is trajectory sums over the task's horizon (a departure: the paper sums)."""
+    preference_weight: NotNegative = 1.0
+    """Of L2, a mean over pairs; 1 as in the paper, α in its authors' control code."""
     trajectory_discount: PositiveShare = 1.0
     """γ of the sums in L1 (a departure: the paper discounts)."""
     rollout_episodes: Count = 10

@@ -149,10 +149,11 @@ def _sources(task: Task, source: FeedbackSource) -> Sources:
         if named is not None:
             datasets.require_id(named)
     lower, medium, high = (datasets.dataset_id(task, tier) for tier in datasets.TIERS)
+    tiers = (lower, medium, high) if source.config.tier_steps else (lower, medium)
     return Sources(
         task=task.name,
         demonstrations=high if source.demonstrations is None else source.demonstrations,
-        preferences=() if source.preference_file else source.preferences or (lower, medium),
+        preferences=() if source.preference_file else source.preferences or tiers,
         lower_tier=medium if source.config.demo_mix else None,
         preference_file=sha256(source.preference_file) if source.preference_file else None,
     )

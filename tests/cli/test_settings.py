@@ -32,6 +32,9 @@ OPTIONS = {
 }
 """Settings with an option of their own or with names for values."""
 
+NEEDED = {"feedback.tier_steps": ("--feedback.segment-length", "1")}
+"""What a setting may not be given without."""
+
 
 def leaves(settings: Any, path: tuple[str, ...]) -> Iterator[Leaf]:
     """Each setting by its path, with its value."""
@@ -98,14 +101,16 @@ def flat(tree: dict[str, Any], path: str) -> Iterator[tuple[str, Any]]:
 
 @pytest.mark.parametrize("leaf", SETTINGS, ids=name_of)
 def test_a_setting_that_is_given_is_what_is_recorded(leaf: Leaf) -> None:
-    path, name, before = leaf[0], name_of(leaf), recorded()
+    path, name = leaf[0], name_of(leaf)
+    needed = NEEDED.get(name, ())
+    before = recorded(*needed)
     if name in OPTIONS:
         spelt, *offered = OPTIONS[name]
         new = next(value for value in offered if value != before[name])
-        after = recorded(spelt, str(new))
+        after = recorded(*needed, spelt, str(new))
     else:
         new = another(before[name], range_of(path))
-        after = recorded(*option(path, new))
+        after = recorded(*needed, *option(path, new))
     assert {n: after[n] for n in after if after[n] != before[n]} == {name: new}
 
 
@@ -129,9 +134,9 @@ def test_a_setting_out_of_its_range_is_refused_with_field_value_and_range(leaf: 
 def test_every_number_among_the_settings_has_a_range() -> None:
     unbounded = {name_of(leaf) for leaf in SETTINGS if not range_of(leaf[0])}
     texts = {"environments", "sac.critic", "sac.precision", "start"}
-    switches = {"fixed_horizon", "cuda_graphs", "selfplay_aihf.linear"}
+    switches = {"fixed_horizon", "cuda_graphs", "selfplay_aihf.linear", "sac.tuned_temperature"}
     settings = {f"settings.{name}" for name in texts | switches}
-    assert unbounded == settings | {"feedback.other_environment"}
+    assert unbounded == settings | {"feedback.other_environment", "feedback.tier_steps"}
 
 
 @pytest.mark.parametrize(

@@ -244,3 +244,32 @@ def test_a_segment_across_an_episodes_end_is_refused(folder: Path) -> None:
     forge(folder, "preferences.npz", arrays)
     with pytest.raises(InvalidData, match=r"preferred_starts\[4\]: the segment crosses an episode's end"):
         load_feedback(folder)
+
+
+def test_tier_steps_are_a_chain_of_index_aligned_steps_with_the_demonstrations_tier_on_top() -> None:
+    """Every observation of a tier names tier, episode and time, so a pair can be read off its rows."""
+
+    def named(tier: int, count: int, length: int) -> list[Episode]:
+        made = []
+        for episode in range(count):
+            observations = np.stack([np.full(length + 1, tier), np.full(length + 1, episode),
+                                     np.arange(length + 1)], axis=1).astype(np.float64)  # fmt: skip
+            made.append(Episode(observations, np.zeros((length, 1)), np.zeros(length), terminated=True))
+        return made
+
+    tiers = [named(0, 5, 30), named(1, 5, 20), named(2, 5, 25)]
+    config = FeedbackConfig(25, pairs=201, held_out_pairs=10, segment_length=1, tier_steps=True, seed=3)
+    feedback = build_feedback(config, tiers[2], (), tiers)
+    seen = feedback.pairs.preferred.steps.observations
+    better, worse = seen[feedback.pairs.preferred.starts], seen[feedback.pairs.rejected.starts]
+    np.testing.assert_array_equal(better[:, 0], worse[:, 0] + 1)
+    np.testing.assert_array_equal(better[:, 2], worse[:, 2])
+    assert np.bincount(worse[:, 0].astype(int)).tolist() == [101, 100]
+    assert better[:, 2].max() < 20 and len(np.unique(better[:, 1])) > 1
+    wrong = replace(config, teacher=Teacher(mistake=1.0))
+    flipped = build_feedback(wrong, tiers[2], (), tiers).pairs
+    assert (seen[flipped.preferred.starts, 0] < seen[flipped.rejected.starts, 0]).all()
+    with pytest.raises(InvalidData, match="compares steps: give 1"):
+        FeedbackConfig(tier_steps=True)
+    with pytest.raises(InvalidData, match="takes --label-error alone"):
+        replace(config, teacher=Teacher(temperature=1.0))
