@@ -8,7 +8,7 @@ backward, and a network that no longer learns is a plain one.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Any
 
 import torch
@@ -56,6 +56,20 @@ class _Folded:
     """r / deviation."""
     shift: Tensor
     """d."""
+    gain: Tensor
+    """`a` of the input, the layer's scale in it."""
+    offset: Tensor
+    """`c`, its shift in it."""
+
+
+@dataclass(frozen=True)
+class _Running:
+    """One layer's running statistics, (members, 1, in) each, and whether a batch is brought to them."""
+
+    mean: Tensor
+    variance: Tensor
+    deviation: Tensor
+    corrected: Tensor
 
 
 class _LearningPass(torch.autograd.Function):
@@ -70,11 +84,13 @@ class _LearningPass(torch.autograd.Function):
         arithmetic = network.arithmetic or flat.dtype
         layers, norms = network.layers(flat), network.norms(flat)
         inputs, weights, folded = [x], [], []
-        for index, ((weight, bias), (scale, shift)) in enumerate(zip(layers, norms, strict=True)):
-            normal = network.normalise(index, inputs[-1])
-            gain = scale * normal.ratio
-            offset = scale * (normal.shift - normal.mean * normal.ratio) + shift
-            weight, bias = gain.transpose(1, 2) * weight, torch.baddbmm(bias, offset, weight)
+        corrections = network.corrections()
+        for index, ((weight, bias), norm, running) in enumerate(zip(layers, norms, corrections, strict=True)):
+            normal = network.normalise(inputs[-1], norm, running)
+            weight, bias = (
+                normal.gain.transpose(1, 2) * weight,
+                torch.baddbmm(bias, normal.offset, weight),
+            )
             weights.append(weight.to(arithmetic))
             folded.append(normal)
             if index == len(layers) - 1:
@@ -100,14 +116,13 @@ class _LearningPass(torch.autograd.Function):
         result = torch.empty_like(flat)
         slots = layer_views(result[:plain], members, sizes)
         norm_slots = norm_views(result[plain:], members, sizes)
-        layers, norms = layer_views(flat[:plain], members, sizes), norm_views(flat[plain:], members, sizes)
+        layers, folds = layer_views(flat[:plain], members, sizes), len(fields(_Folded))
         arithmetic, dtype, batch = weights[0].dtype, gradient.dtype, gradient.shape[1]
         gradient = gradient.to(arithmetic)
         for index in reversed(range(depth)):
-            x, (weight, _), (scale, shift) = inputs[index].to(arithmetic), layers[index], norms[index]
-            normal = _Folded(*rest[4 * index : 4 * index + 4])
-            gain = scale * normal.ratio
-            offset = scale * (normal.shift - normal.mean * normal.ratio) + shift
+            x, (weight, _) = inputs[index].to(arithmetic), layers[index]
+            normal = _Folded(*rest[folds * index : folds * (index + 1)])
+            gain, offset = normal.gain, normal.offset
             product = torch.bmm(x.transpose(1, 2), gradient).to(dtype)
             total = torch.sum(gradient, dim=1, keepdim=True, dtype=dtype)
             torch.addcmul(offset.transpose(1, 2) * total, gain.transpose(1, 2), product, out=slots[index][0])
@@ -179,35 +194,41 @@ class NormalisedMLP(SeedMLP):
         return _LearningPass.apply(x, self.flat, self)
 
     @torch.no_grad()
-    def normalise(self, index: int, x: Tensor) -> _Folded:
-        """The statistics of a batch at layer `index`, which move the running ones."""
+    def corrections(self) -> list[_Running]:
+        """The running statistics of each layer, as a pass needs them; for all layers at once."""
+        deviations = (self.running + self.config.epsilon).sqrt()  # of the means too, which nobody reads
+        corrected = self.passes > self.config.renormalise_after
+        views = norm_views(deviations, self.members, self.sizes)
+        return [
+            _Running(mean, variance, deviation, corrected)
+            for (mean, variance), (_, deviation) in zip(self.statistics(), views, strict=True)
+        ]
+
+    @torch.no_grad()
+    def normalise(self, x: Tensor, norm: tuple[Tensor, Tensor], running: _Running) -> _Folded:
+        """The statistics of a batch that comes to a layer, which move its `running` ones."""
         batch, dtype, config = x.shape[1], self.running.dtype, self.config
         mean = torch.sum(x, dim=1, keepdim=True, dtype=dtype) / batch
         squares = x.to(dtype).square().sum(1, keepdim=True)
         variance = ((squares - batch * mean.square()) / (batch - 1)).clamp(min=0)
         deviation = (variance + config.epsilon).sqrt()
-        running_mean, running_variance = self.statistics()[index]
-        running_deviation = (running_variance + config.epsilon).sqrt()
-        corrected = self.passes > config.renormalise_after
-        ratio = (deviation / running_deviation).clamp(1 / config.largest_ratio, config.largest_ratio)
-        shift = ((mean - running_mean) / running_deviation).clamp(-config.largest_shift, config.largest_shift)
-        running_mean.lerp_(mean, config.momentum)
-        running_variance.lerp_(variance, config.momentum)
-        one = torch.ones_like(ratio)
-        return _Folded(
-            mean,
-            deviation,
-            torch.where(corrected, ratio, one) / deviation,
-            torch.where(corrected, shift, 0.0),
-        )
+        ratio = (deviation / running.deviation).clamp(1 / config.largest_ratio, config.largest_ratio)
+        shift = ((mean - running.mean) / running.deviation).clamp(-config.largest_shift, config.largest_shift)
+        running.mean.lerp_(mean, config.momentum)
+        running.variance.lerp_(variance, config.momentum)
+        ratio = torch.where(running.corrected, ratio, 1.0) / deviation
+        shift = torch.where(running.corrected, shift, 0.0)
+        scale, base = norm
+        return _Folded(mean, deviation, ratio, shift, scale * ratio, scale * (shift - mean * ratio) + base)
 
     def effective(self, flat: Tensor) -> Tensor:
         """Weights and biases of the plain network that this one is under its running statistics."""
+        rates = norm_views((self.running + self.config.epsilon).rsqrt(), self.members, self.sizes)
         parts = []
-        for (weight, bias), (scale, shift), (mean, variance) in zip(
-            self.layers(flat), self.norms(flat), self.statistics(), strict=True
+        for (weight, bias), (scale, shift), (mean, _), (_, rate) in zip(
+            self.layers(flat), self.norms(flat), self.statistics(), rates, strict=True
         ):
-            gain = scale * (variance + self.config.epsilon).rsqrt()
+            gain = scale * rate
             parts += [(gain.transpose(1, 2) * weight).flatten()]
             parts += [torch.baddbmm(bias, shift - gain * mean, weight).flatten()]
         return torch.cat(parts)

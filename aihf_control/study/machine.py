@@ -70,10 +70,12 @@ def gpu_problem() -> str | None:
         visible = os.environ.get("CUDA_VISIBLE_DEVICES")
         return "there is none" if visible is None else f"CUDA_VISIBLE_DEVICES={visible} leaves none"
     major, minor = torch.cuda.get_device_capability()
-    built = [int(name.rpartition("_")[2].rstrip("af")) for name in torch.cuda.get_arch_list()]
+    built = [divmod(int(name.rpartition("_")[2].rstrip("af")), 10) for name in torch.cuda.get_arch_list()]
+    newest = max(built, default=(0, 0))  # of which the intermediate code is shipped too
     # code for 8.0 runs on 8.6, not on 9.0; that for 9.0 not on 8.9
-    if built and not any(number // 10 == major and number % 10 <= minor for number in built):
-        oldest = f"{min(built) // 10}.{min(built) % 10}"
+    runs = any(made[0] == major and made[1] <= minor for made in built) or newest < (major, minor)
+    if built and not runs:
+        oldest = ".".join(map(str, min(built)))
         return (
             f"{torch.cuda.get_device_name()} has compute capability {major}.{minor}, and PyTorch "
             f"{torch.__version__} was built for others, from {oldest} on: install one built for it"

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from recorded_graphs import META, pretended_device, recorded_on_the_cpu
+from recorded_graphs import META, kernels, pretended_device, recorded_on_the_cpu
 from torch import Tensor
 
 from aihf_control.data.types import Transitions
@@ -186,6 +186,24 @@ def test_replayed_updates_have_the_bits_of_plain_ones(
     assert made == {"graphs": 2, "replays": 20}
     for a, b in zip(replayed, plain, strict=True):
         assert torch.equal(a, b)
+
+
+@pytest.mark.parametrize(
+    ("critic", "precision", "alone", "full"),
+    [
+        ("batch-norm", "float32", 220, 331),
+        ("batch-norm", "bfloat16", 241, 365),
+        ("plain", "float32", 77, 170),
+        ("plain", "bfloat16", 91, 197),
+    ],
+)
+def test_how_many_kernels_an_update_starts(critic: str, precision: str, alone: int, full: int) -> None:
+    """Of which a small one on a GPU consists: the critics alone, and with actor and temperature."""
+    with pretended_device() as device:
+        made = updates(precision=precision, critic=critic, device=META)
+        for critic_only in (True, False):
+            made.update(0, None, critic_only=critic_only)
+    assert [len(kernels(operations)) for operations in device.captured] == [alone, full]
 
 
 @pytest.mark.gpu

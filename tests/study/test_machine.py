@@ -159,7 +159,14 @@ def test_a_gpu_or_driver_that_is_too_old_is_one_line(monkeypatch: pytest.MonkeyP
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(torch.cuda, "get_device_name", lambda: "NVIDIA Test")
     monkeypatch.setattr(torch.cuda, "get_arch_list", lambda: ["sm_75", "sm_80", "sm_90a", "compute_120"])
-    for capability, fits in {(7, 5): True, (8, 9): True, (9, 0): True, (6, 1): False, (7, 0): False}.items():
+    for capability, fits in {
+        (7, 5): True,
+        (8, 9): True,
+        (9, 0): True,
+        (13, 0): True,
+        (6, 1): False,
+        (7, 0): False,
+    }.items():
         monkeypatch.setattr(torch.cuda, "get_device_capability", lambda known=capability: known)
         problem = machine.gpu_problem()
         assert (problem is None) == fits

@@ -179,7 +179,7 @@ def recorded_on_the_cpu(
 VIEWS = {
     "view", "_unsafe_view", "slice", "select", "split", "split_with_sizes", "transpose", "expand", "detach",
     "unsqueeze", "squeeze", "alias", "t", "permute", "unbind", "as_strided", "reshape", "empty", "empty_like",
-    "new_empty", "lift_fresh", "chunk", "unfold",
+    "new_empty", "lift_fresh", "chunk", "unfold", "_record_function_enter_new", "_record_function_exit",
 }  # fmt: skip
 """Operations that start no kernel."""
 
