@@ -1,7 +1,7 @@
 """`make theory`: the paper's lemma, theorem and special cases, measured where everything can be computed.
 
-Writes table.csv, table.md and theory.png, the same bytes on every run, with NumPy, SciPy, pandas and
-matplotlib alone.
+Writes table.csv, table.md and theory.png with NumPy, SciPy, pandas and matplotlib alone; on one machine, the
+same bytes on every run.
 """
 
 from __future__ import annotations
