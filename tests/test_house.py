@@ -229,3 +229,11 @@ def test_a_page_names_tests_that_are_there(page: str) -> None:
         if match[1] or match[2]:
             content = (PACKAGE.parent / "tests" / file).read_text()
             assert match[2] is None or f"def {match[2]}(" in content, match[0]
+
+
+def test_the_readme_lists_every_method() -> None:
+    table = (PACKAGE.parent / "README.md").read_text().split("## Methods")[1].split("##")[0]
+    listed = [
+        name for row in re.findall(r"^\| (`.*?) \|", table, re.M) for name in re.findall(r"`(\w+)`", row)
+    ]
+    assert sorted(listed) == sorted(METHODS)
