@@ -2,7 +2,7 @@
 # a rule with a ## line, a variable a row of aihf_control/cli/variables.py: meaning, targets, what is wrong with it.
 
 .DEFAULT_GOAL := help
-.PHONY: help setup bench sweep data figure5 speed theory test test-all test-slurm lint format clean
+.PHONY: help setup bench sweep data figure5 speed theory balance balance-runs test test-all test-slurm lint format clean
 
 # Values are text: `value` keeps make from expanding what a user wrote, and the shell sees it in quotes.
 quoted = '$(subst ','\'',$1)'
@@ -72,6 +72,12 @@ speed: $(STAMP)  ## measure this machine's training speed against Stable-Baselin
 
 theory: $(STAMP)  ## the paper's lemma, theorem and special cases in worlds that can be solved; a minute, no torch
 	@.venv/bin/python -m benchmarks.theory
+
+balance: $(STAMP)  ## redraw from the committed results where learning from both sources pays; without torch
+	@.venv/bin/python -m benchmarks.balance draw
+
+balance-runs: $(STAMP)  ## train what is missing of the balance's cells: a day; it goes on where it was stopped
+	@.venv/bin/python -m benchmarks.balance run
 
 test: $(STAMP)  ## fast tests
 	@.venv/bin/python -m pytest -q

@@ -1,0 +1,96 @@
+"""The balance of demonstrations and preferences, on runs whose contrast is plain."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from benchmarks import balance
+
+SEEDS = range(5)
+FINALS = {
+    "aihf": [10, 11, 12, 13, 14],
+    "rlhf": [5, 5, 5, 5, 5],
+    "irl": [4, 6, 4, 6, 4],
+    "bc": [1] * 5,
+    "ipl": [2] * 5,
+}
+
+
+def write_cell(runs: Path, cell: str, finals: dict[str, list[int]]) -> None:
+    """Six evaluations of each run, all at its final return."""
+    for method, values in finals.items():
+        for seed, value in enumerate(values):
+            folder = runs / f"balance-{cell}" / "halfcheetah" / method / f"seed_{seed}"
+            folder.mkdir(parents=True)
+            rows = "".join(f"{step},{value},0,1000,{step}\n" for step in range(0, 30_000, 5_000))
+            (folder / "progress.csv").write_text(
+                "step,return_mean,return_std,length_mean,environment_steps\n" + rows
+            )
+            status = {"state": "finished", "step": 25_000, "wall_seconds": 60.0, "batch_size": len(values)}
+            (folder / "status.json").write_text(json.dumps(status))
+            feedback = {"sha256": str(seed) * 64, "demonstrations_return": 9.0 + seed, "demonstrations": 1000,
+                        "pairs": 500, "segment_length": 50}  # fmt: skip
+            config = {"study": f"balance-{cell}", "task": "halfcheetah", "method": method, "seed": seed,
+                      "batch": list(range(len(values))), "steps": 25_000, "round_steps": 5_000,
+                      "settings": {"evaluation_episodes": 10, "sac": {"precision": "float32"}},
+                      "command": "aihf bench", "commit": "abc", "device": "cpu: X", "preset": "reference",
+                      "versions": {}, "feedback": feedback, "references": None}  # fmt: skip
+            (folder / "config.json").write_text(json.dumps(config))
+
+
+@pytest.fixture
+def drawn(tmp_path: Path) -> Path:
+    write_cell(tmp_path / "runs", "clone-1-noisy", FINALS)
+    few = {name: values[:3] for name, values in FINALS.items()}
+    write_cell(tmp_path / "runs", "own-mixed-clean", few)
+    arguments = ["--runs", str(tmp_path / "runs"), "--results", str(tmp_path / "balance")]
+    assert balance.main(["add", *arguments]) == 0
+    assert balance.main(["draw", "--results", str(tmp_path / "balance")]) == 0
+    return tmp_path / "balance"
+
+
+def test_the_contrast_is_with_the_better_source_of_each_seed(drawn: Path) -> None:
+    """AIHF − max(RLHF, IRL) by seed: 10 − 5, 11 − 6, 12 − 5, 13 − 6, 14 − 5."""
+    table = pd.read_csv(drawn / "table.csv").set_index(["start", "demonstrations", "preferences"])
+    won = table.loc[("clone", "1", "noisy")]
+    assert won["contrast"] == pytest.approx(np.mean([5, 5, 7, 7, 9]))
+    assert won["contrast_low"] > 0 and won["verdict"] == "above" and won["seeds"] == 5
+    assert won["demonstrations_return"] == 11.0
+    few = table.loc[("own", "mixed", "clean")]
+    assert few["verdict"] == "open: under 5 seeds" and few["seeds"] == 3
+
+
+def test_the_advice_follows_the_verdicts(drawn: Path) -> None:
+    said = (drawn / "table.md").read_text()
+    assert "AIHF is above both sources with 1 expert episode and 500 pairs, 30% wrong (HalfCheetah-v5" in said
+    assert "1 of 2 cells are open." in said
+    before = [(drawn / name).read_bytes() for name in ("table.csv", "table.md", "balance.png")]
+    assert balance.main(["draw", "--results", str(drawn)]) == 0
+    assert before == [(drawn / name).read_bytes() for name in ("table.csv", "table.md", "balance.png")]
+
+
+def test_a_verdict_needs_the_whole_interval() -> None:
+    assert balance.verdict(np.array([1.0, 2.0, 1.0, 2.0, 1.0])) == "above"
+    assert balance.verdict(np.array([-1.0, -2.0, -1.0, -2.0, -1.0])) == "below"
+    assert balance.verdict(np.array([-1.0, 2.0, -1.0, 2.0, -1.0])) == "open"
+
+
+def test_a_cell_is_an_ordinary_study_with_its_options(capsys: pytest.CaptureFixture[str]) -> None:
+    assert balance.options("clone-mixed-noisy") == (
+        "--settings.start", "clone", "--demo-mix", "0.5", "--feedback.pairs", "500", "--label-error", "0.3",
+    )  # fmt: skip
+    assert balance.options("own-10-clean") == ()
+    assert len(balance.CELLS) == 12
+    assert balance.main(["run", "--cells", "clone-2-clean"]) == 2
+    assert "clone-2-clean is none of clone-1-clean" in capsys.readouterr().err
+
+
+def test_nothing_to_draw_is_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert balance.main(["draw", "--results", str(tmp_path)]) == 2
+    assert (
+        capsys.readouterr().err
+        == f"balance: {tmp_path}: no cell has results yet; `make balance-runs` trains them\n"
+    )
