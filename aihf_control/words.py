@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 NOTHING = "–"
-"""Where there is no number."""
+"""Where there is no number yet."""
+NOT_APPLICABLE = "n/a"
+"""Where there never is one."""
 
 
 def number(value: float) -> str:

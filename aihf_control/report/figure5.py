@@ -32,12 +32,14 @@ from aihf_control.report.style import (
     fit_height,
     fixed_style,
     method_colour,
+    spread,
     steps_label,
     what_is_drawn,
 )
 from aihf_control.statistics import RANGE_BELOW_SEEDS, interquartile_mean
 
 HEIGHT = 3.2  # inches, of a panel
+NUMBER_GAP = 0.045  # of a panel's height, between two numbers right of it
 LEGEND = {name: row.legend for name, row in METHODS.items()}
 
 
@@ -59,16 +61,31 @@ def _panel(axes: Axes, task: TaskResults, study: StudyResults, bootstrap_seed: i
     for results in task.methods:
         if results.runs and axis_of(results.method) == "none":
             references.append((float(interquartile_mean(results.final)), CLONED))
+    ends = [(height, REFERENCE_COLOUR) for height, _ in references]
     for height, dashes in references:
         axes.axhline(height, color=REFERENCE_COLOUR, linewidth=1.1, linestyle=dashes, zorder=1.5)
     for results in _curves(task, methods):
         colour = method_colour(results.method, study.methods)
         draw_curve(axes, results, colour, last_step, PENS[line_of(results.method)], bootstrap_seed)
+        ends.append((float(interquartile_mean(results.final)), colour))
     x_axis(axes, last_step)
     fit_height(axes, [height for height, _ in references])
+    _final_scores(axes, ends)
     panel_title(axes, task.task)
     axes.set_xlabel(steps_label(methods))
     axes.yaxis.set_major_formatter(StrMethodFormatter("{x:,.0f}"))
+
+
+def _final_scores(axes: Axes, ends: Sequence[tuple[float, str]]) -> None:
+    """Each number in its line's colour right of the panel, tied to its height there."""
+    low, high = axes.get_ylim()
+    starts = [(height - low) / (high - low) for height, _ in ends]
+    for (height, colour), start, end in zip(ends, starts, spread(starts, NUMBER_GAP), strict=True):
+        axes.plot(
+            [1.0, 1.025], [start, end], color=colour, linewidth=0.8, transform=axes.transAxes, clip_on=False
+        )
+        place = {"va": "center", "color": colour, "fontsize": 7.5}
+        axes.text(1.032, end, f"{height:,.0f}", transform=axes.transAxes, fontdict=place)
 
 
 def _title(study: StudyResults) -> str:
@@ -95,8 +112,11 @@ def _subtitle(study: StudyResults, methods: Sequence[str]) -> str:
     }
     if early:
         parts.append(f"Dotted: {'; '.join(early)}, and held.")
+    parts.append("Numbers: final scores, of each seed the mean over its last evaluations.")
     if study.missing_tasks:
         parts.append(f"No results yet: {', '.join(map(task_title, study.missing_tasks))}.")
+    if study.idle_tasks:
+        parts.append(f"Not applicable: {', '.join(map(task_title, study.idle_tasks))}, which cannot fall.")
     return " ".join(parts)
 
 

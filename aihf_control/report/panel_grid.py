@@ -39,7 +39,7 @@ DEMONSTRATIONS: Dashes = "--"
 CLONED: Dashes = "-."
 """Of behaviour cloning, a flat line."""
 
-LEFT, PANEL, GAP, RIGHT, BETWEEN = 0.85, 3.75, 0.72, 0.32, 0.34  # inches: margins, a panel's width, gaps
+LEFT, PANEL, GAP, RIGHT, BETWEEN = 0.85, 3.6, 1.05, 0.55, 0.34  # inches: margins, a panel's width, gaps
 NARROWEST = 8.0  # inches; the words need them
 LARGE, SMALL = 8.0, 6.5  # points, of subtitle and footer
 MEAN_LETTER = 0.6  # of the font's size; commands have many capitals

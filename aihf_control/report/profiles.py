@@ -20,6 +20,7 @@ from aihf_control.statistics import RANGE_BELOW_SEEDS, RESAMPLES, performance_pr
 HEIGHT = 3.4  # inches, of the panel
 POINTS = 401
 BAND = f"band: 95% stratified bootstrap over the seeds of each task, {RESAMPLES:,} resamples"
+NO_BAND = f"no band under {RANGE_BELOW_SEEDS} seeds"
 LARGEST = 1.5
 """Scores beyond this are not drawn: the expert's is 1."""
 
@@ -29,12 +30,13 @@ def _thresholds(groups: list[list[Floats]]) -> Floats:
     return np.linspace(min(0.0, pooled.min()), min(LARGEST, max(1.0, 1.02 * pooled.max())), POINTS)
 
 
-def _subtitle(study: StudyResults, few: bool) -> str:
+def _subtitle(study: StudyResults, few: bool, none: bool) -> str:
     tasks = ", ".join(task_title(task.task) for task in study.tasks if task.references)
-    none = f"; none under {RANGE_BELOW_SEEDS} seeds a task" if few else ""
+    kind = "Band: 95% stratified bootstrap" + f"; none under {RANGE_BELOW_SEEDS} seeds a task" * few
+    band = f"No band, for there are under {RANGE_BELOW_SEEDS} seeds a task" if none else kind
     return (
         f"Share of all runs on {tasks} whose final normalised score is above τ; 0 is a random policy, 1 the "
-        f"demonstrations' policy. Higher and further right is better. Band: 95% stratified bootstrap{none}."
+        f"demonstrations' policy. Higher and further right is better. {band}."
     )
 
 
@@ -53,13 +55,13 @@ def profiles(study: StudyResults, bootstrap_seed: int = 0) -> Figure | None:
         return None
     thresholds = _thresholds(list(scores.values()))
     profile = partial(performance_profile, thresholds=thresholds)
-    few = not all(map(enough_seeds, scores.values()))
+    few = [not enough_seeds(groups) for groups in scores.values()]
     steps = {int(results.steps[-1]) for m in scores for _, results in study.of(m)} - {0}
     with fixed_style():
         words = Words(
             title="Performance profiles",
-            subtitle=_subtitle(study, few),
-            footer=footer(study, list(scores), [max(steps, default=0)], BAND),
+            subtitle=_subtitle(study, any(few), all(few)),
+            footer=footer(study, list(scores), [max(steps, default=0)], NO_BAND if all(few) else BAND),
             legend=legend_handles(study, list(scores), _labels(scores)),
         )
         figure, grid = lay_out(1, 1, HEIGHT, words)

@@ -94,6 +94,8 @@ class StudyResults:
     name: str
     tasks: tuple[TaskResults, ...]
     missing_tasks: tuple[str, ...]
+    idle_tasks: tuple[str, ...]
+    """Without runs for a reason: under a fixed horizon, those whose robot cannot fall."""
     methods: tuple[str, ...]
 
     def of(self, method: str) -> list[tuple[TaskResults, MethodResults]]:
@@ -254,5 +256,8 @@ def read_results(folder: Path) -> StudyResults:
     if not tasks:
         raise NoResults(f"{folder}: no run of the study {name} has ended here")
     wanted = [*(ALL_TASKS if len(order) > 1 else ()), *order]
-    missing = tuple(task for task in dict.fromkeys(wanted) if not read.get(task))
-    return StudyResults(name, tasks, missing, methods)
+    missing = [task for task in dict.fromkeys(wanted) if not read.get(task)]
+    runs = [run for task in tasks for results in task.methods for run in results.runs]
+    fixed = all(run.config.settings.fixed_horizon for run in runs)
+    idle = tuple(task for task in missing if fixed and task not in found and not TASKS[task].can_fall)
+    return StudyResults(name, tasks, tuple(task for task in missing if task not in idle), idle, methods)

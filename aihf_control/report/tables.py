@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import astuple, dataclass, fields
 
 from aihf_control.envs.tasks import task_title
-from aihf_control.methods.table import method_label
+from aihf_control.methods.table import axis_of, learns_reward, method_label
 from aihf_control.report.findings import findings
 from aihf_control.report.results import StudyResults, TaskResults
 from aihf_control.report.scores import (
@@ -21,7 +21,16 @@ from aihf_control.report.scores import (
     task_lines,
 )
 from aihf_control.statistics import CONFIDENCE, FINAL_EVALUATIONS, RANGE_BELOW_SEEDS, RESAMPLES
-from aihf_control.words import NOTHING, duration, markdown_table, number, seed_list, share, text_table
+from aihf_control.words import (
+    NOT_APPLICABLE,
+    NOTHING,
+    duration,
+    markdown_table,
+    number,
+    seed_list,
+    share,
+    text_table,
+)
 
 ALL = "All tasks"
 COSTS = ("Steps", "Environment steps", "Wall time a seed")
@@ -64,7 +73,7 @@ def bracketed(score: Score | None, form: Form) -> str:
 def reach(line: Line) -> str:
     """`120,000`; "120,000 (4 of 5)" where not every seed came so far."""
     if line.reached is None:
-        return NOTHING
+        return NOT_APPLICABLE if line.cost else NOTHING
     seeds = len(line.results[0].runs)
     some = f" ({line.reached.seeds} of {seeds})" if 0 < line.reached.seeds < seeds else ""
     return (NOTHING if line.reached.steps is None else f"{line.reached.steps:,.0f}") + some
@@ -72,7 +81,22 @@ def reach(line: Line) -> str:
 
 def chance(line: Line) -> str:
     """`0.93 [0.80 to 1.00], p = 0.008`."""
-    return NOTHING if line.improvement is None else str(line.improvement)
+    if line.improvement is not None:
+        return str(line.improvement)
+    return NOT_APPLICABLE if line.method == OURS and line.cost else NOTHING
+
+
+def area(line: Line, score: Score | None, form: Form) -> str:
+    """As `bracketed`; a method that is done once it has begun has none."""
+    never = line.cost and axis_of(line.method) == "none"
+    return NOT_APPLICABLE if never else bracketed(score, form)
+
+
+def accuracy(line: Line) -> str:
+    """On held-out pairs, of a method that learns a reward."""
+    value = line.cost and line.cost.reward_accuracy
+    absent = NOTHING if learns_reward(line.method) or not line.cost else NOT_APPLICABLE
+    return absent if value is None else f"{value:.3f}"
 
 
 def _seeds(line: Line) -> str:
@@ -85,16 +109,15 @@ def _seeds(line: Line) -> str:
 
 def task_cells(line: Line) -> list[str]:
     """A row of one task, under `TASK_HEADER`."""
-    accuracy = line.cost and line.cost.reward_accuracy
     return [
         method_label(line.method),
         _seeds(line),
         bracketed(line.final, number),
-        bracketed(line.area, number),
+        area(line, line.area, number),
         reach(line),
         bracketed(line.normalised, share),
         chance(line),
-        NOTHING if accuracy is None else f"{accuracy:.3f}",
+        accuracy(line),
         *_cost_cells(line),
     ]
 
@@ -110,7 +133,7 @@ def _cost_cells(line: Line) -> list[str]:
 
 def overall_cells(line: Line) -> list[str]:
     """A row over all tasks, under `ALL_HEADER`."""
-    scores = [bracketed(score, share) for score in (line.normalised, line.normalised_area)]
+    scores = [bracketed(line.normalised, share), area(line, line.normalised_area, share)]
     cells = [method_label(line.method), str(len(line.tasks)), _seeds(line), *scores]
     return [*cells, chance(line), *_cost_cells(line)]
 
@@ -143,6 +166,10 @@ def notes(task: TaskResults) -> list[str]:
 def gaps(study: StudyResults) -> list[str]:
     """What failed, what is missing, and what therefore is not compared: a sentence each."""
     lines = [f"{task_title(task)}: no run has ended." for task in study.missing_tasks]
+    lines += [
+        f"{task_title(task)}: not applicable, for its robot cannot fall: both horizon rules are one."
+        for task in study.idle_tasks
+    ]
     for task in study.tasks:
         absent = [results.method for results in task.methods if not results.runs and not results.missing]
         if absent:
@@ -168,6 +195,7 @@ def preamble(study: StudyResults) -> str:
         "the method's own steps (SAC steps; gradient updates for IPL). "
         f"Steps to {REACHED:.0%}: the median over seeds of the first evaluation at {REACHED:.0%} of the "
         f"demonstrations' mean, {NOTHING} if half of the seeds never reached it. "
+        f"{NOT_APPLICABLE}: there is no such number. "
         "Normalised score: (return − random) / (expert − random), the expert "
         "being the demonstrations' policy. P(AIHF > method): the chance that a run of AIHF ends above a run "
         "of the method, ties counting half, averaged over the tasks where both have runs, and on one "

@@ -202,7 +202,11 @@ def _convert(path: Path | str, name: str, value: Any, kind: Any) -> Any:
     else:
         accepted = (int, float) if kind is float else get_origin(kind) or kind
         expected, fits = getattr(kind, "__name__", str(kind)), isinstance(value, accepted)
-    if not fits or isinstance(value, bool) or (isinstance(value, float) and not math.isfinite(value)):
+    if (
+        not fits
+        or (isinstance(value, bool) and kind is not bool)
+        or (isinstance(value, float) and not math.isfinite(value))
+    ):
         raise InvalidData(f"{path}: {name} is {value!r}, expected {expected}")
     return value
 

@@ -46,6 +46,7 @@ class SettingsRecord:
 
     evaluation_episodes: int
     environments: str | None = None
+    fixed_horizon: bool | None = None
     sac: LearnerRecord | None = None
 
     @property
