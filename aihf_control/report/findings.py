@@ -81,9 +81,9 @@ def _probability(line: Line) -> str:
 
 
 def _rival_sentence(name: str, lines: Sequence[Line]) -> str | None:
-    """AIHF against every other method that is drawn as its rival, verdicts only from enough seeds."""
-    rivals = [(line, line.improvement) for line in lines if line_of(line.method) == "thick"]
-    found = [(line, improvement) for line, improvement in rivals if improvement]
+    """AIHF against every method but its control and the yardsticks, verdicts only from enough seeds."""
+    rivals = [line for line in lines if line_of(line.method) in ("thick", "thin") and line.method != CONTROL]
+    found = [(line, line.improvement) for line in rivals if line.improvement]
     if not found:
         return None
     words = {"above": "above", "below": "below", "level": "not told apart from"}

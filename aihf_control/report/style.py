@@ -19,7 +19,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from scipy.optimize import isotonic_regression
 
-from aihf_control.methods.table import METHODS, OTHER_COLOURS, axis_of
+from aihf_control.methods.table import METHODS, OTHER_COLOURS, axis_of, method_label
 from aihf_control.report.results import MethodResults
 from aihf_control.statistics import RANGE_BELOW_SEEDS, RESAMPLES, seed_interval
 
@@ -87,8 +87,8 @@ def compact(steps: float) -> str:
 
 def steps_label(methods: Sequence[str]) -> str:
     """Of the axis that the curves of `methods` share."""
-    updates = any(axis_of(method) == "updates" for method in methods)
-    return "SAC steps (gradient updates for IPL)" if updates else "SAC steps"
+    own = [method_label(method) for method in methods if axis_of(method) == "updates"]
+    return f"SAC steps (gradient updates for {own[0] if len(own) == 1 else 'some'})" if own else "SAC steps"
 
 
 def method_colour(method: str, methods: Sequence[str]) -> str:

@@ -192,7 +192,7 @@ def preamble(study: StudyResults) -> str:
         f"({RESAMPLES:,} resamples); under {RANGE_BELOW_SEEDS} seeds minimum and maximum, which say *range*. "
         "A final return is a seed's mean over the last tenth of its evaluations, at least "
         f"{FINAL_EVALUATIONS}, in the standard environment. The area under the curve is its mean height over "
-        "the method's own steps (SAC steps; gradient updates for IPL). "
+        "the method's own steps (SAC steps; gradient updates for methods without an environment). "
         f"Steps to {REACHED:.0%}: the median over seeds of the first evaluation at {REACHED:.0%} of the "
         f"demonstrations' mean, {NOTHING} if half of the seeds never reached it. "
         f"{NOT_APPLICABLE}: there is no such number. "

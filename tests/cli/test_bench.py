@@ -99,9 +99,10 @@ def test_a_bench_writes_where_nothing_is_committed(whole: Path) -> None:
 
 def test_an_ended_study_is_reported_again_and_nothing_starts(whole: Path) -> None:
     before = numbers(whole)
-    status, text = said(bench(whole, "--methods", METHODS))
+    status, text = said(bench(whole, "--methods", "bc"))
     assert status == 0 and "all of these runs have ended already" in text and "started" not in text
     assert "Final return" in text and numbers(whole) == before
+    assert "\nAIHF  " in text and "\nBC  " in text  # all that the study has, not what the call named
 
 
 @pytest.mark.parametrize(
