@@ -94,20 +94,21 @@ class PreferencesImport:
     """Check preferences that people labelled and make them a --preference-file for every method."""
 
     file: tyro.conf.Positional[Path]
-    """.npz with obs_1, obs_2, action_1, action_2 and label: 0 first, 1 second, 0.5 a tie."""
+    """.npz with obs_1, obs_2, action_1, action_2 and label: 0 first, 1 second, 0.5 a tie,
+    or the probability of the second."""
     env: str
     """Task, as hopper."""
     evaluation: Path | None = None
     """A second such file, of which every pair is held out: it measures the reward and trains none."""
-    held_out_share: float = 0.1
-    """Without it, the share of pairs held out at random."""
+    held_out_share: float | None = None
+    """Without it, where the file marks none, the share of pairs held out at random; a tenth if not given."""
     seed: int = 0
     """Of that choice."""
     root: Path = field(default_factory=Folders.default_root)
 
     def run(self) -> int:
         """Writes nothing if anything is wrong."""
-        if not 0.0 < self.held_out_share < 1.0:
+        if self.held_out_share is not None and not 0.0 < self.held_out_share < 1.0:
             raise InvalidChoice(f"--held-out-share is {self.held_out_share}, not between 0 and 1")
         path, people = import_preferences(
             find_task(self.env),

@@ -22,7 +22,7 @@ from minari.data_collector.episode_buffer import EpisodeBuffer
 from aihf_control.arrays import require_shape
 from aihf_control.data.collect import Policy, roll_out
 from aihf_control.data.dataset_metadata import check_metadata
-from aihf_control.data.types import Episode
+from aihf_control.data.types import ACTION_SLACK, Episode
 from aihf_control.envs.tasks import TASKS, Task
 from aihf_control.errors import InvalidData
 from aihf_control.runs.files import (
@@ -38,7 +38,6 @@ MANIFEST = "manifest.json"
 EPISODES = "data/main_data.hdf5"
 
 TIERS = ("simple", "medium", "expert")
-ACTION_TOLERANCE = 1e-6
 
 OVERHEAD = 32 * 2**20
 """Bytes that HDF5 adds at most to what some hundred episodes hold."""
@@ -328,7 +327,7 @@ def _episode(recorded: minari.EpisodeData, task: Task) -> Episode:
         require_shape(name, marks, (len(actions),))
         if marks[:-1].any():
             raise InvalidData(f"{name}[{int(np.argmax(marks))}] is set before the last step")
-    beyond = np.abs(actions) > 1.0 + ACTION_TOLERANCE
+    beyond = np.abs(actions) > 1.0 + ACTION_SLACK
     if beyond.any():
         index = tuple(int(i) for i in np.argwhere(beyond)[0])
         raise InvalidData(f"actions{list(index)} is {actions[index]}, outside [-1, 1]")

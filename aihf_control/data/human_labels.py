@@ -2,8 +2,9 @@
 
 A `.npz` with `obs_1`, `obs_2` (N, L, O), `action_1`, `action_2` (N, L, A) and `label` (N,): 0 where the
 first segment was preferred, 1 the second, ½ for a tie (Kim et al. 2023, "Preference Transformer"; Hejna and
-Sadigh 2023, "Inverse Preference Learning"). An imported file has `held_out` (N,) as well, true for the pairs
-that measure a reward and train none.
+Sadigh 2023, "Inverse Preference Learning"), or between them the probability of the second. `label` may be
+(N, 1) as well, or (N, 2) with the probabilities of the first and of the second, 1 together. An imported file
+has `held_out` (N,) as well, true for the pairs that measure a reward and train none.
 
 Such a file lacks the observation after a segment's last action, without which IPL cannot use that step.
 So that all methods learn from the same, a segment counts as its first L − 1 steps. The true reward of these
@@ -13,6 +14,7 @@ steps is not known: it is stored as 0, and what is measured against it is left o
 from __future__ import annotations
 
 import io
+import math
 import zipfile
 import zlib
 from dataclasses import dataclass
@@ -23,22 +25,24 @@ import numpy as np
 from numpy.typing import NDArray
 
 from aihf_control.arrays import Floats, require_finite
-from aihf_control.data.types import PreferencePairs, Segments, Transitions
+from aihf_control.data.types import ACTION_SLACK, PreferencePairs, Segments, Transitions
 from aihf_control.envs.tasks import Task
 from aihf_control.errors import InvalidData
 
 FIELDS = {"obs_1": 3, "obs_2": 3, "action_1": 3, "action_2": 3, "label": 1}
 """The arrays of the field's format with their dimensions."""
 
+LABEL_SLACK = 1e-5
+"""By which two probabilities may miss 1 together."""
+
 LARGEST_ARRAY = 2 * 2**30
 """Bytes; what says to be larger is refused before it is unpacked."""
-
-ACTION_SLACK = 1e-5
 
 
 @dataclass(frozen=True)
 class LabelledSegments:
-    """N pairs: `observations` (2, N, L, O), `actions` (2, N, L, A), `labels` and `held_out` (N,)."""
+    """N pairs: `observations` (2, N, L, O), `actions` (2, N, L, A), `labels`, each the probability of the
+    second, and `held_out` (N,)."""
 
     observations: Floats
     actions: Floats
@@ -47,14 +51,15 @@ class LabelledSegments:
 
     def counts(self) -> str:
         """For people: `100 pairs of 100 steps: 32 prefer the first, 40 the second, 28 ties; 10 held out`."""
-        first, ties, second = (int((self.labels == label).sum()) for label in (0.0, 0.5, 1.0))
+        first, ties, second = (int((np.sign(self.labels - 0.5) == side).sum()) for side in (-1, 0, 1))
         pairs, length = self.observations.shape[1:3]
         held = f"; {self.held_out.sum()} held out" if self.held_out.any() else ""
         preferred = f"{first} prefer the first, {second} the second, {ties} ties"
         return f"{pairs} pairs of {length} steps: {preferred}{held}"
 
     def select(self, chosen: NDArray[np.bool_]) -> PreferencePairs:
-        """The pairs where `chosen` (N,) is true. A tie has confidence ½ and keeps its order."""
+        """The pairs where `chosen` (N,) is true. A tie has confidence ½ and keeps its order; with a
+        probability, the likelier is preferred and that is its confidence."""
         observations, actions = self.observations[:, chosen], self.actions[:, chosen]
         count, steps = observations.shape[1], observations.shape[2] - 1
         rows = 2 * count * steps
@@ -66,13 +71,14 @@ class LabelledSegments:
             masks=np.ones(rows, np.float32),
         )
         starts = np.arange(2 * count, dtype=np.int64).reshape(2, count) * steps
-        lengths, second = np.full(count, steps, dtype=np.int64), self.labels[chosen] == 1.0
+        lengths, second = np.full(count, steps, dtype=np.int64), self.labels[chosen] > 0.5
         preferred, rejected = (
             Segments(table, np.where(swapped, starts[1], starts[0]), lengths, steps)
             for swapped in (second, ~second)
         )
-        confidence = np.where(self.labels[chosen] == 0.5, 0.5, 1.0)
-        return PreferencePairs(preferred, rejected, confidence)
+        return PreferencePairs(
+            preferred, rejected, np.maximum(self.labels[chosen], 1.0 - self.labels[chosen])
+        )
 
 
 def _flat(values: Floats) -> Floats:
@@ -85,11 +91,13 @@ def read_labelled(path: Path, task: Task) -> LabelledSegments:
 
     Without `held_out` no pair is.
     """
+    if isinstance(path, Path) and path.exists() and not path.is_file():
+        raise InvalidData(f"{path}: is no file, as a folder, a pipe or a device is none")
     try:
         with zipfile.ZipFile(path) as archive:
             arrays = {name: _array(archive, name) for name in FIELDS}
             marked = "held_out.npy" in archive.namelist()
-            held_out = _array(archive, "held_out") if marked else np.zeros(len(arrays["label"]), bool)
+            held_out = _array(archive, "held_out") if marked else None
         return _checked(arrays, held_out, task)
     except FileNotFoundError:
         raise InvalidData(f"{path}: there is no such file") from None
@@ -109,7 +117,9 @@ def _array(archive: zipfile.ZipFile, name: str) -> NDArray[Any]:
         raise InvalidData(f"{name} says to be {entry.file_size:,} bytes, more than {LARGEST_ARRAY:,}")
     try:
         with archive.open(entry) as member:  # never more than was announced, whatever is packed in it
-            array = np.lib.format.read_array(io.BytesIO(member.read(entry.file_size)), allow_pickle=False)
+            content = member.read(entry.file_size)
+        _require_all_there(name, content)
+        array = np.lib.format.read_array(io.BytesIO(content), allow_pickle=False)
     except (EOFError, OSError, ValueError, RuntimeError, zipfile.BadZipFile, zlib.error) as error:
         raise InvalidData(f"{name} cannot be read ({error})") from None
     if array.dtype.kind not in "biuf":
@@ -117,12 +127,40 @@ def _array(archive: zipfile.ZipFile, name: str) -> NDArray[Any]:
     return array
 
 
-def _checked(arrays: dict[str, NDArray[Any]], held_out: NDArray[Any], task: Task) -> LabelledSegments:
+def _require_all_there(name: str, content: bytes) -> None:
+    """Before room is made for an array: its header must not promise more than follows it."""
+    stream = io.BytesIO(content)
+    version = np.lib.format.read_magic(stream)
+    read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
+    shape, _, dtype = read(stream)
+    promised = math.prod(shape) * dtype.itemsize
+    if not dtype.hasobject and promised != (there := len(content) - stream.tell()):
+        raise InvalidData(
+            f"{name} promises {promised:,} bytes, shape {shape} of {dtype}, and holds {there:,}"
+        )
+
+
+def _probabilities(label: NDArray[Any]) -> NDArray[Any]:
+    """(N,) of the second segment, out of any of the field's shapes; another shape as it is."""
+    if label.ndim == 2 and label.shape[1] == 1:
+        return label[:, 0]
+    if label.ndim == 2 and label.shape[1] == 2:
+        require_finite("label", label)
+        ones = (np.abs(label.sum(1) - 1.0) <= LABEL_SLACK) & (label >= 0.0).all(1)
+        _require("label", label, np.repeat(ones[:, None], 2, axis=1), "of two that are not 1 together")
+        return label[:, 1]
+    return label
+
+
+def _checked(arrays: dict[str, NDArray[Any]], held_out: NDArray[Any] | None, task: Task) -> LabelledSegments:
+    arrays["label"] = _probabilities(arrays["label"])
     count = len(arrays["label"]) if arrays["label"].ndim else 0
-    for name, dimensions in FIELDS.items():
-        array = arrays[name]
+    if held_out is None:
+        held_out = np.zeros(count, bool)
+    for name in ("label", *FIELDS):
+        array, dimensions = arrays[name], FIELDS[name]
         if array.ndim != dimensions:
-            axes = "(pairs, steps, numbers)" if dimensions == 3 else "(pairs,)"
+            axes = "(pairs, steps, numbers)" if dimensions == 3 else "(pairs,), (pairs, 1) or (pairs, 2)"
             raise InvalidData(f"{name} has shape {array.shape}, expected {axes}")
         if len(array) != count:
             raise InvalidData(f"{name} has {len(array)} pairs, label has {count}")
@@ -141,7 +179,8 @@ def _checked(arrays: dict[str, NDArray[Any]], held_out: NDArray[Any], task: Task
             )
     if length < 2:
         raise InvalidData("obs_1 has segments of 1 step: 2 are needed, as the last one lacks what follows it")
-    _require("label", arrays["label"], np.isin(arrays["label"], (0.0, 0.5, 1.0)), "neither 0, ½ nor 1")
+    label = arrays["label"]
+    _require("label", label, (label >= 0.0) & (label <= 1.0), "not from 0 (the first) to 1 (the second)")
     for name in ("action_1", "action_2"):
         inside = np.abs(arrays[name]) <= 1.0 + ACTION_SLACK
         _require(name, arrays[name], inside, "outside of the action's range, [-1, 1]")

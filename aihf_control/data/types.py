@@ -15,6 +15,9 @@ from numpy.typing import NDArray
 from aihf_control.arrays import Floats, Integers, require_finite, require_shape
 from aihf_control.errors import InvalidData
 
+ACTION_SLACK = 1e-5
+"""By which an action from outside may leave [-1, 1], as float32's 1.00001 does, before it is clipped."""
+
 
 @dataclass(frozen=True)
 class Episode:

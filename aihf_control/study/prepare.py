@@ -8,10 +8,12 @@ from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
+import numpy as np
+
 from aihf_control.data import datasets
 from aihf_control.data import feedback as feedback_module
 from aihf_control.data.collect import Policy, roll_out
-from aihf_control.data.feedback import FeedbackConfig, Sources
+from aihf_control.data.feedback import HELD_OUT_SHARE, FeedbackConfig, Sources
 from aihf_control.data.human_labels import LabelledSegments, encode_labelled, hold_out, join, read_labelled
 from aihf_control.data.types import Episode, Feedback, PreferencePairs
 from aihf_control.envs.tasks import Task
@@ -178,18 +180,44 @@ def _labelled(file: Path, task: Task) -> tuple[PreferencePairs, PreferencePairs]
 
 
 def import_preferences(
-    task: Task, file: Path, evaluation: Path | None, share: float, seed: int, folders: Folders
+    task: Task, file: Path, evaluation: Path | None, share: float | None, seed: int, folders: Folders
 ) -> tuple[Path, LabelledSegments]:
     """Check people's labels and write them to `data/preferences/<task>/<stem>.npz` with held-out pairs
-    marked: those of `evaluation`, or else a random `share`."""
+    marked: those that the file marks itself, or those of `evaluation`, or else a random `share`, a tenth.
+
+    Raises `InvalidData` for two of these at once, and where labels of another file have that name.
+    """
     people = read_labelled(file, task)
-    marked = join(people, read_labelled(evaluation, task)) if evaluation else hold_out(people, share, seed)
+    given = {
+        f"{file} marks them itself": bool(people.held_out.any()),
+        "--evaluation": evaluation is not None,
+        "--held-out-share": share is not None,
+    }
+    if sum(given.values()) > 1:
+        ways = " and ".join(way for way, asked in given.items() if asked)
+        raise InvalidData(f"held-out pairs are chosen in two ways, {ways}: leave one of them out")
+    if evaluation:
+        marked = join(people, read_labelled(evaluation, task))
+    elif people.held_out.any():
+        marked = people
+    else:
+        marked = hold_out(people, HELD_OUT_SHARE if share is None else share, seed)
     path = folders.root / "data" / "preferences" / task.name / f"{file.stem}.npz"
     if path.exists() and path.resolve() == file.resolve():
         raise InvalidData(f"{file}: is an imported file itself; import the one it was made from")
+    if path.exists() and not _same_pairs(read_labelled(path, task), marked):
+        raise InvalidData(
+            f"{path} holds the labels of another file: rename {file.name}, or move that one away"
+        )
     make_folder(path.parent)
     write_atomically(path, encode_labelled(marked))
     return path, marked
+
+
+def _same_pairs(one: LabelledSegments, other: LabelledSegments) -> bool:
+    return all(
+        np.array_equal(getattr(one, name), getattr(other, name)) for name in ("observations", "actions")
+    )
 
 
 def _build_feedback(

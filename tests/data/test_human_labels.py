@@ -1,6 +1,8 @@
 """Preferences that people labelled: read, checked, imported, and learned from by every method."""
 
 import io
+import os
+import zipfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -73,14 +75,23 @@ def at(name: str, index: tuple[int, ...], value: float) -> Callable[[Arrays], Ar
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (at("label", (3,), 0.7), r"label\[3\] is 0\.7, neither 0, ½ nor 1"),
+        (at("label", (3,), -1.0), r"label\[3\] is -1\.0, not from 0 \(the first\) to 1 \(the second\)"),
+        (at("label", (3,), 1.2), r"label\[3\] is 1\.2, not from 0"),
+        (lambda a: a | {"label": np.array(1.0)}, r"label has shape \(\), expected \(pairs,\)"),
+        (
+            lambda a: a | {"label": np.full((6, 2), 0.6)},
+            r"label\[0, 0\] is 0\.6, of two that are not 1 together",
+        ),
         (at("label", (1,), np.nan), r"label\[1\] is nan, not a finite number"),
         (at("obs_2", (4, 2, 1), np.inf), r"obs_2\[4, 2, 1\] is inf, not a finite number"),
         (at("action_1", (2, 0, 0), -1.5), r"action_1\[2, 0, 0\] is -1\.5, outside of the action's range"),
         (lambda a: a | {"obs_1": a["obs_1"][:5]}, "obs_1 has 5 pairs, label has 6"),
         (lambda a: a | {"obs_2": a["obs_2"][:, :3]}, "obs_2 has segments of 3 steps, obs_1 of 4"),
         (lambda a: a | {"obs_1": a["obs_1"][0]}, r"obs_1 has shape \(4, 2\), expected \(pairs, steps"),
-        (lambda a: a | {"label": a["label"][:, None]}, r"label has shape \(6, 1\), expected \(pairs,\)"),
+        (
+            lambda a: a | {"label": np.zeros((6, 3))},
+            r"label has shape \(6, 3\), expected \(pairs,\), \(pairs, 1",
+        ),
         (lambda a: {name: array[:0] for name, array in a.items()}, "label is empty: there is no pair"),
         (
             lambda a: {n: v[:, :1] if v.ndim == 3 else v for n, v in a.items()},
@@ -100,6 +111,43 @@ def test_what_is_wrong_is_named(tmp_path: Path, change: Callable[[Arrays], Array
     with pytest.raises(InvalidData, match=rf"people\.npz: {message}") as raised:
         read_labelled(path, toy.TASK)
     assert "\n" not in str(raised.value)
+
+
+@pytest.mark.parametrize(
+    "shaped", [LABELS[:, None], np.stack([1 - LABELS, LABELS], axis=1), LABELS.astype(np.float32)]
+)
+def test_labels_of_the_fields_other_shapes_are_the_same_labels(tmp_path: Path, shaped: NDArray[Any]) -> None:
+    path = write(tmp_path / "people.npz", field_arrays() | {"label": shaped})
+    assert np.array_equal(read_labelled(path, toy.TASK).labels, LABELS)
+
+
+def test_a_probability_is_a_preference_for_the_likelier(tmp_path: Path) -> None:
+    path = write(tmp_path / "people.npz", field_arrays(labels=np.array([0.2, 0.9, 0.5])))
+    people = read_labelled(path, toy.TASK)
+    assert people.counts() == "3 pairs of 4 steps: 1 prefer the first, 1 the second, 1 ties"
+    pairs = people.select(np.ones(3, bool))
+    assert pairs.confidence.tolist() == [0.8, 0.9, 0.5]
+    assert pairs.preferred.starts.tolist() == [0, 12, 6]  # the second pair's second: after 3 · 3 first ones
+
+
+def test_what_a_header_promises_is_not_waited_for(tmp_path: Path) -> None:
+    path = write(tmp_path / "people.npz", field_arrays())
+    header = io.BytesIO()
+    np.lib.format.write_array_header_1_0(header, {"descr": "<f8", "fortran_order": False, "shape": (10**12,)})
+    with zipfile.ZipFile(path) as archive:
+        members = {name: archive.read(name) for name in archive.namelist()} | {"label.npy": header.getvalue()}
+    with zipfile.ZipFile(path, "w") as archive:
+        for name, content in members.items():
+            archive.writestr(name, content)
+    with pytest.raises(InvalidData, match=r"label promises 8,000,000,000,000 bytes, .* and holds 0"):
+        read_labelled(path, toy.TASK)
+
+
+def test_what_is_no_file_is_refused_at_once(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")  # opening it would wait for a writer
+    for path in (tmp_path / "pipe", Path(os.devnull), tmp_path):
+        with pytest.raises(InvalidData, match="is no file"):
+            read_labelled(path, toy.TASK)
 
 
 class Payload:
@@ -206,6 +254,17 @@ def test_an_imported_file_comes_back_and_others_are_sent_to_the_importer(tmp_pat
     back = read_labelled(path, toy.TASK)
     for name in ("observations", "actions", "labels", "held_out"):
         assert np.array_equal(getattr(back, name), getattr(marked, name))
+    again, kept = import_preferences(toy.TASK, path.rename(tmp_path / "p.npz"), None, None, 1, folders)
+    assert np.array_equal(kept.held_out, marked.held_out) and again.name == "p.npz"  # the file's own marks
+    for evaluation, share in ((file, None), (None, 0.5)):
+        with pytest.raises(InvalidData, match=r"chosen in two ways, .*p\.npz marks them itself and --"):
+            import_preferences(toy.TASK, tmp_path / "p.npz", evaluation, share, 0, folders)
+    (tmp_path / "other").mkdir()
+    other = write(tmp_path / "other" / "p.npz", field_arrays(length=5))
+    before = again.read_bytes()
+    with pytest.raises(InvalidData, match=r"p\.npz holds the labels of another file: rename p\.npz"):
+        import_preferences(toy.TASK, other, None, None, 0, folders)
+    assert again.read_bytes() == before
     with pytest.raises(InvalidData, match="no pair is marked as held out: import it first"):
         make_feedback(toy.TASK, FeedbackSource(preference_file=file), folders, print)
 

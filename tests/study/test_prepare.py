@@ -4,18 +4,15 @@ import json
 import shutil
 from pathlib import Path
 
-import numpy as np
 import pytest
 import torch
+from foreign import HOPPER, build_foreign
 
-from aihf_control.arrays import Floats
 from aihf_control.data import datasets
 from aihf_control.data.feedback import FeedbackConfig
 from aihf_control.envs.tasks import TASKS
 from aihf_control.study import prepare as preparation
 from aihf_control.study.prepare import FeedbackSource, Folders, make_feedback
-
-HOPPER = TASKS["hopper"]
 
 
 def test_feedback_is_the_same_whatever_the_number_of_threads(
@@ -47,22 +44,6 @@ def minari(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         build_foreign(tmp_path / "minari", f"lab/hopper/{number}-v0", seed=number)
     monkeypatch.setenv("AIHF_MINARI_ROOT", str(tmp_path / "minari"))
     return tmp_path / "minari"
-
-
-def build_foreign(root: Path, name: str, seed: int) -> None:
-    def act(observations: Floats, deterministic: bool, rng: np.random.Generator) -> Floats:
-        return rng.uniform(-1.0, 1.0, (len(observations), HOPPER.action_size))
-
-    datasets.build_dataset(
-        HOPPER, "expert", act, transitions=100, deterministic_share=0.0, seed=seed,
-        reference=datasets.Reference(0.0, 1.0, 1), provenance=datasets.Provenance("random", "A test's."),
-        root=root,
-    )  # fmt: skip
-    made, place = root / "aihf" / "hopper" / "expert-v0", root / name
-    shutil.rmtree(place, ignore_errors=True)
-    place.parent.mkdir(parents=True, exist_ok=True)
-    (made / "manifest.json").unlink()
-    shutil.move(made, place)
 
 
 def test_feedback_is_found_by_the_content_of_its_sources(
