@@ -12,6 +12,7 @@ from screen import chromium, need_gl, watch
 from test_report import two_tasks, write_run
 
 from aihf_control.cli.main import main
+from aihf_control.envs.film import encode
 from aihf_control.report.markup import to_html
 from aihf_control.report.page import Film, page, panel
 from aihf_control.report.provenance import provenance
@@ -151,6 +152,30 @@ def test_films_of_the_median_and_the_worst_seed(tmp_path: Path, monkeypatch: pyt
     monkeypatch.setattr(video, "LARGEST_FILMS", 100)
     assert main(["report", str(tmp_path / "s"), "--films"]) == 0
     assert "1 films were left out" in (tmp_path / "s" / "report.html").read_text()
+
+
+@pytest.mark.slow
+def test_films_play_in_a_browser(tmp_path: Path) -> None:
+    pytest.importorskip("av", reason="PyAV, the extra `video`, is not installed")
+    frames = [np.full((48, 64, 3), 20 * shade, np.uint8) for shade in range(10)]
+    film = Film("hopper", "one", "mp4", encode(iter(frames), 5.0, "mp4"))
+    text = made(two_tasks(tmp_path), films=[film, film])
+    (tmp_path / "report.html").write_text(text)
+    with chromium() as browser:
+        shown = browser.new_page()
+        problems = watch(shown, "file://")
+        shown.goto((tmp_path / "report.html").as_uri())
+        paused = "[...document.querySelectorAll('video')].map(film => film.paused)"
+        shown.locator(".play").click()
+        shown.wait_for_function(
+            "[...document.querySelectorAll('video')].every(film => film.currentTime > 0.3)"
+        )
+        assert shown.evaluate(paused) == [False, False]
+        shown.locator("video").first.click()
+        assert shown.evaluate(paused) == [True, False]
+        shown.locator(".play").click()
+        assert shown.evaluate(paused) == [True, True]
+        assert problems == []
 
 
 @pytest.mark.slow
