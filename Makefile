@@ -2,7 +2,7 @@
 # a rule with a ## line, a variable a row of aihf_control/cli/variables.py: meaning, targets, what is wrong with it.
 
 .DEFAULT_GOAL := help
-.PHONY: help setup bench sweep data figure5 speed theory balance balance-runs test test-all test-slurm lint format clean
+.PHONY: help setup bench sweep data figure5 speed gpu-check theory balance balance-runs test test-all test-slurm lint format clean
 
 # Values are text: `value` keeps make from expanding what a user wrote, and the shell sees it in quotes.
 quoted = '$(subst ','\'',$1)'
@@ -69,6 +69,9 @@ figure5: $(STAMP)  ## redraw the figures and tables from the committed results; 
 
 speed: $(STAMP)  ## measure this machine's training speed against Stable-Baselines3; ten minutes
 	$(call run,.venv/bin/python -m benchmarks.speed)
+
+gpu-check: $(STAMP)  ## is a GPU's work right, and how fast is it: tests, bits, milliseconds, a run; 15 minutes
+	$(call run,.venv/bin/python -m benchmarks.gpu_check)
 
 theory: $(STAMP)  ## the paper's lemma, theorem and special cases in worlds that can be solved; a minute, no torch
 	@.venv/bin/python -m benchmarks.theory

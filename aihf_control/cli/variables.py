@@ -62,7 +62,7 @@ VARIABLES = {
     ),
     "DEVICE": Variable(
         "auto", "cpu", partial(choose, "DEVICE", valid=DEVICES), "auto, cpu or cuda",
-        (*STUDY, "speed"),
+        (*STUDY, "speed", "gpu-check"),
     ),
     "PRECISION": Variable(
         "auto", "float32", partial(choose, "PRECISION", valid=PRECISIONS),
