@@ -251,6 +251,6 @@ class Job(StudyCommand):
 
 
 def _event_writer() -> Callable[..., None]:
-    from aihf_control.study.tensorboard import write_events
+    from aihf_control.study.tensorboard import EventWriter
 
-    return write_events
+    return EventWriter()

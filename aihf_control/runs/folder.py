@@ -174,7 +174,7 @@ def differences(
     `settings.sac.batch_size: 128 there, 256 now`; `ignored` are names of top-level fields.
     """
     sides = [
-        dict(_leaves({name: value for name, value in _as_read(config).items() if name not in ignored}))
+        dict(leaves({name: value for name, value in _as_read(config).items() if name not in ignored}))
         for config in (there, now)
     ]
     missing = object()
@@ -193,9 +193,10 @@ def _as_read(config: Mapping[str, Any]) -> dict[str, Any]:
     return record
 
 
-def _leaves(value: Any, name: str = "") -> Iterator[tuple[str, Any]]:
+def leaves(value: Any, name: str = "") -> Iterator[tuple[str, Any]]:
+    """Every value of a nested record that is no record itself, with its dotted name."""
     if isinstance(value, dict) and value:
         for key, item in value.items():
-            yield from _leaves(item, f"{name}.{key}" if name else key)
+            yield from leaves(item, f"{name}.{key}" if name else key)
     else:
         yield name, value
