@@ -12,6 +12,7 @@ import io
 import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -69,17 +70,14 @@ def stored_runs(study: Path, strict: bool = True) -> list[StoredRun]:
     Raises `InvalidData`, naming file and field; unless `strict`, passes over what is broken.
     """
     found: list[StoredRun] = []
-    for read in [lambda: _committed(study), *(_reader(path) for path in sorted(study.glob("*/*/seed_*")))]:
+    trained = (partial(_trained, folder) for folder in sorted(study.glob("*/*/seed_*")))
+    for read in (partial(_committed, study), *trained):
         try:
             found += read()
         except InvalidData:
             if strict:
                 raise
     return sorted(found, key=lambda run: (run.task, run.method, run.seed))
-
-
-def _reader(folder: Path) -> Callable[[], list[StoredRun]]:
-    return lambda: _trained(folder)
 
 
 def _trained(folder: Path) -> list[StoredRun]:
@@ -95,7 +93,7 @@ def _trained(folder: Path) -> list[StoredRun]:
             raise InvalidData(f"{folder / 'config.json'}: {name} is {value!r}, the folder's {expected!r}")
     names = str(folder / "config.json"), str(path)
     status = read_status(folder)
-    return [StoredRun(task, method, place[3], config, *names, status, lambda: _read_csv(path), folder)]
+    return [StoredRun(task, method, place[3], config, *names, status, partial(_read_csv, path), folder)]
 
 
 @dataclass(frozen=True)
@@ -131,21 +129,18 @@ def _committed(study: Path) -> list[StoredRun]:
             own = {"task": entry.task, "method": entry.method, "seed": seed}
             config = own | _joined(index.config, entry.config)
             name = f"{path} ({entry.task}/{entry.method}/seed_{seed})", f"{file} (seed {seed})"
-            read = _seed_reader(file, seed)
+            read = partial(_seed_lines, file, seed)
             found.append(StoredRun(entry.task, entry.method, seed, config, *name, entry.status, read))
     return found
 
 
-def _seed_reader(file: Path, seed: int) -> Callable[[], Lines]:
-    def read() -> Lines:
-        whole = _read_csv(file)
-        if "seed" not in whole.header:
-            raise InvalidData(f"{file}: has no column seed")
-        at = whole.header.index("seed")
-        rows = (row[:at] + row[at + 1 :] for row in whole.rows if row[at] == str(seed))
-        return Lines(whole.header[:at] + whole.header[at + 1 :], tuple(rows))
-
-    return read
+def _seed_lines(file: Path, seed: int) -> Lines:
+    whole = _read_csv(file)
+    if "seed" not in whole.header:
+        raise InvalidData(f"{file}: has no column seed")
+    at = whole.header.index("seed")
+    rows = (row[:at] + row[at + 1 :] for row in whole.rows if row[at] == str(seed))
+    return Lines(whole.header[:at] + whole.header[at + 1 :], tuple(rows))
 
 
 def _read_csv(path: Path) -> Lines:
