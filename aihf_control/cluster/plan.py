@@ -28,7 +28,7 @@ class Group:
 
 
 def seed_range(seeds: Sequence[int]) -> str:
-    """`(0, 1, 2, 7)` → `0-2,7`, the inverse of `choices.parse_seeds`."""
+    """`(0, 1, 2, 7)` → `0-2,7`, the inverse of `values.parse_seeds`."""
     return seed_list(sorted(seeds)).replace("–", "-").replace(" ", "")
 
 
