@@ -36,7 +36,7 @@ from aihf_control.learn.cuda_graphs import FAULTS
 from aihf_control.learn.graph_check import check_graphs
 from aihf_control.learn.randomness import UPDATES_PER_DRAW
 from aihf_control.learn.sac import ARITHMETIC, CRITICS, SACConfig
-from aihf_control.learn.sac_loop import Aligner, Exploration
+from aihf_control.learn.sac_loop import Exploration, SACLoop
 from aihf_control.methods.settings import Settings
 from aihf_control.methods.table import METHODS
 from aihf_control.runs.files import make_folder, write_atomically
@@ -236,44 +236,44 @@ def milliseconds(task: Task, seeds: int, precision: str, scale: Scale, device: t
     tuple[str, Callable[[], tuple[str, str]]]
 ]:  # fmt: skip
     """Of S learners as `aihf bench` makes them: an update, an action, a step stored, and a whole step."""
-    aligner = Aligner(
+    loop = SACLoop(
         task, SACConfig(precision=precision, learning_starts=100), range(seeds), 20_000, device,
         fixed_horizon=False, environments=choose_backend("auto", device.type),
     )  # fmt: skip
     try:
-        width = aligner.replay.rows.shape[-1]
-        aligner.replay.extend(torch.rand(seeds, scale.stored, width).to(device))
-        aligner.updates.begin_round(0)
-        aligner.updates.draw()
-        aligner._acting.begin_round(0)
-        aligner._acting.draw()
+        width = loop.replay.rows.shape[-1]
+        loop.replay.extend(torch.rand(seeds, scale.stored, width).to(device))
+        loop.updates.begin_round(0)
+        loop.updates.draw()
+        loop._acting.begin_round(0)
+        loop._acting.draw()
         here = np.zeros((seeds, task.observation_size), np.float32)
         actions, nothing = np.zeros((seeds, task.action_size), np.float32), np.zeros(seeds, np.float32)
-        delay, rounds = aligner.sac.policy_delay, iter(range(1, 100))
+        delay, rounds = loop.sac.policy_delay, iter(range(1, 100))
 
         def update(index: int) -> None:
-            aligner.updates.update(index % UPDATES_PER_DRAW, None, critic_only=(index + 1) % delay != 0)
+            loop.updates.update(index % UPDATES_PER_DRAW, None, critic_only=(index + 1) % delay != 0)
 
         def run(count: int) -> None:
-            aligner.run(next(rounds), count, 10_000, Exploration(), None)
+            loop.run(next(rounds), count, 10_000, Exploration(), None)
 
         target = TARGETS.get(seeds, 0.0) if device.type == "cuda" else 0.0
         each = partial(timed, calls=scale.calls, device=device)
         yield "update", lambda: told(each(one_by_one(update)), seeds, target)
         yield (
             "act",
-            lambda: told(each(one_by_one(lambda i: aligner._acting.act(here, i % UPDATES_PER_DRAW))), seeds),
+            lambda: told(each(one_by_one(lambda i: loop._acting.act(here, i % UPDATES_PER_DRAW))), seeds),
         )
         yield (
             "store",
             lambda: told(
-                each(one_by_one(lambda _: aligner.replay.add(here, actions, nothing, here, nothing))), seeds
+                each(one_by_one(lambda _: loop.replay.add(here, actions, nothing, here, nothing))), seeds
             ),
         )
         large = LARGEST_TARGET[1] / seeds if device.type == "cuda" and seeds == LARGEST_TARGET[0] else 0.0
         yield "step", lambda: told(each(run), seeds, large)
     finally:
-        aligner.envs.close()
+        loop.envs.close()
 
 
 def one_by_one(work: Callable[[int], object]) -> Callable[[int], None]:

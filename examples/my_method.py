@@ -22,7 +22,7 @@ class LeastSquares(SACMethod):
         return metrics | self.fit_reward(round)
 
     def fit_reward(self, round: int) -> Metrics:
-        shown, own = self.context.feedback.demonstrated.steps, self.aligner.replay
+        shown, own = self.context.feedback.demonstrated.steps, self.loop.replay
         model = self.reward_learner.model
         streams = SeedStreams(self.context.seeds, "least squares", round, self.context.device)
         rows = [streams.indices(UPDATES, BATCH, size) for size in (shown.sizes, own.size)]

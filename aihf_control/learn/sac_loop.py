@@ -1,4 +1,4 @@
-"""Policy alignment: a round of SAC on the reward of the moment (the inner loop of Algorithm 1)."""
+"""A round of SAC on a reward: on the one of the moment it is policy alignment, Algorithm 1's inner loop."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ class Exploration:
     """Actor and temperature are frozen before this step."""
 
 
-class Aligner:
+class SACLoop:
     """S learners with what a round of SAC needs beside them: environments and replay memory."""
 
     def __init__(

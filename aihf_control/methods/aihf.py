@@ -67,9 +67,9 @@ class AIHF(SACMethod):
 
     def roll_out(self, round: int) -> AgentSteps:
         """Whole episodes of the stochastic policy in the training environment; or replay in their place."""
-        task, sac, discount = self.context.task, self.aligner.sac, self.config.trajectory_discount
+        task, sac, discount = self.context.task, self.loop.sac, self.config.trajectory_discount
         if self.config.replay_steps is not None:
-            replay = self.aligner.replay
+            replay = self.loop.replay
             recent = replay.unpack(replay.latest(min(self.config.replay_steps, replay.size)))
             return AgentSteps.from_replay(recent, discount)
         streams = SeedStreams(self.context.seeds, "rollout actions", round, self.context.device)
@@ -98,10 +98,10 @@ class AIHF(SACMethod):
             )
 
     def faults(self) -> list[str | None]:
-        """The aligner's, then the rollouts'."""
+        """SAC's, then the rollouts'."""
         return [a or b for a, b in zip(super().faults(), self.roller.faults(), strict=True)]
 
     def close(self) -> None:
-        """The aligner's environments, then the rollouts'."""
+        """SAC's environments, then the rollouts'."""
         super().close()
         self.roller.close()

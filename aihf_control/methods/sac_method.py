@@ -11,7 +11,7 @@ from aihf_control.learn.adam import prefixed
 from aihf_control.learn.replay import Batch
 from aihf_control.learn.reward import RewardLearner
 from aihf_control.learn.sac import SAC, Metrics
-from aihf_control.learn.sac_loop import Aligner, Exploration
+from aihf_control.learn.sac_loop import Exploration, SACLoop
 from aihf_control.learn.sac_updates import RewardFunction
 from aihf_control.methods.method import Context, Method
 
@@ -40,7 +40,7 @@ class SACMethod(Method):
             config = replace(config, initial_temperature=settings.from_clone.divergence_weight)
             self._explore = Exploration(critic_only_until=settings.from_clone.warm_up_steps)
         self.total_steps = settings.steps
-        self.aligner = Aligner(
+        self.loop = SACLoop(
             context.task,
             config,
             context.seeds,
@@ -55,8 +55,8 @@ class SACMethod(Method):
             tick=context.tick,
         )
         if context.tables is not None:
-            self.aligner.sac.standardise(context.tables.observation_mean, context.tables.observation_std)
-        self.sac = self.aligner.sac
+            self.loop.sac.standardise(context.tables.observation_mean, context.tables.observation_std)
+        self.sac = self.loop.sac
         if from_clone:
             self.sac.add_reference()
         self.actor, self.critic = self.sac.actor, self.sac.critic
@@ -91,7 +91,7 @@ class SACMethod(Method):
 
     def align(self, round: int, steps: int, reward: RewardFunction | None) -> Metrics:
         """One round of policy alignment, counted."""
-        metrics = self.aligner.run(round, steps, int(self.steps), self._explore, reward)
+        metrics = self.loop.run(round, steps, int(self.steps), self._explore, reward)
         self.steps += steps
         self.environment_steps += steps
         return metrics
@@ -102,22 +102,22 @@ class SACMethod(Method):
 
     def faults(self) -> list[str | None]:
         """For each seed what broke it, if anything did."""
-        return self.aligner.faults()
+        return self.loop.faults()
 
     def tensors(self) -> dict[str, Tensor]:
         """The live state, by name."""
         live = {"steps": self.steps, "environment_steps": self.environment_steps}
-        live |= prefixed("sac", self.aligner.sac.tensors())
+        live |= prefixed("sac", self.loop.sac.tensors())
         return live | (self._learned.tensors() if self._learned else {})
 
     def new_rows(self, steps: int) -> Tensor | None:
         """The packed replay rows of the last `steps` steps."""
-        return self.aligner.replay.latest(steps)
+        return self.loop.replay.latest(steps)
 
     def restore_rows(self, rows: Tensor) -> None:
         """Append checkpointed replay rows."""
-        self.aligner.replay.extend(rows)
+        self.loop.replay.extend(rows)
 
     def close(self) -> None:
         """End the environments."""
-        self.aligner.envs.close()
+        self.loop.envs.close()

@@ -19,7 +19,7 @@ import torch
 from aihf_control.envs.tasks import TASKS, Task
 from aihf_control.learn.randomness import UPDATES_PER_DRAW
 from aihf_control.learn.sac import ARITHMETIC, SACConfig
-from aihf_control.learn.sac_loop import Aligner, Exploration
+from aihf_control.learn.sac_loop import Exploration, SACLoop
 from aihf_control.study.machine import keep_freed_memory
 
 REPLAY_STEPS = 20_000  # room in every replay memory: an update's cost does not depend on it
@@ -72,7 +72,7 @@ class Ours:
             precision=spec.precision,
         )
         self.seeds = range(spec.first_seed, spec.first_seed + spec.seeds)
-        self.aligner = Aligner(
+        self.loop = SACLoop(
             self.task,
             config,
             self.seeds,
@@ -82,7 +82,7 @@ class Ours:
             environments=spec.environments,
         )
         rows = torch.from_numpy(play(self.task, spec.stored)).to(self.device)
-        self.aligner.replay.extend(rows.expand(spec.seeds, -1, -1))
+        self.loop.replay.extend(rows.expand(spec.seeds, -1, -1))
         self._round, self._step = 0, 0
 
     def prepare(self, what: str) -> Callable[[int], None]:
@@ -94,18 +94,18 @@ class Ours:
 
     def close(self) -> None:
         """End what it started, such as environments in processes of their own."""
-        self.aligner.envs.close()
+        self.loop.envs.close()
 
     def _run(self, steps: int) -> None:
-        self.aligner.run(self._round, steps, self._step, Exploration(random_until=0), None)
+        self.loop.run(self._round, steps, self._step, Exploration(random_until=0), None)
         self._round, self._step = self._round + 1, self._step + steps
 
     def _update(self, steps: int) -> None:
         for step in range(steps):
-            self.aligner.updates.update(step % UPDATES_PER_DRAW, None, critic_only=False)
+            self.loop.updates.update(step % UPDATES_PER_DRAW, None, critic_only=False)
 
     def _environments(self) -> Callable[[int], None]:
-        envs = self.aligner.envs
+        envs = self.loop.envs
         envs.reset(list(self.seeds))
         actions = np.random.default_rng(0).uniform(-1, 1, (self.spec.seeds, self.task.action_size))
 

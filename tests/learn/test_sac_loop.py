@@ -15,7 +15,7 @@ from aihf_control.envs.tasks import TASKS, Task, make_env
 from aihf_control.learn.randomness import derive
 from aihf_control.learn.replay import Batch
 from aihf_control.learn.sac import Metrics, SACConfig
-from aihf_control.learn.sac_loop import Aligner, Exploration
+from aihf_control.learn.sac_loop import Exploration, SACLoop
 
 HOPPER = TASKS["hopper"]
 SEEDS = (3, 8)
@@ -27,19 +27,19 @@ CONFIG = SACConfig(hidden=(8,), batch_size=4, learning_starts=NEVER)
 
 
 @contextmanager
-def aligner(
+def sac_loop(
     task: Task = HOPPER,
     config: SACConfig = CONFIG,
     seeds: tuple[int, ...] = SEEDS,
     *,
     fixed_horizon: bool = False,
-) -> Iterator[Aligner]:
-    made = Aligner(task, config, seeds, 1_000, torch.device("cpu"), fixed_horizon=fixed_horizon)
+) -> Iterator[SACLoop]:
+    made = SACLoop(task, config, seeds, 1_000, torch.device("cpu"), fixed_horizon=fixed_horizon)
     yield made
     made.envs.close()
 
 
-def stored(made: Aligner, count: int) -> Batch:
+def stored(made: SACLoop, count: int) -> Batch:
     return made.replay.unpack(made.replay.latest(count))
 
 
@@ -60,7 +60,7 @@ def plain_loop(seed: int, round: int, actions: Tensor, horizon: int) -> dict[str
 
 @pytest.mark.parametrize(("horizon", "ended_by"), [(1000, "falls"), (7, "time limits")])
 def test_transitions_are_those_of_a_plain_gymnasium_loop(horizon: int, ended_by: str) -> None:
-    with aligner(replace(HOPPER, horizon=horizon)) as made:
+    with sac_loop(replace(HOPPER, horizon=horizon)) as made:
         made.run(0, 60, 0, RANDOM, None)
         batch = stored(made, 60)
     for index, seed in enumerate(SEEDS):
@@ -77,7 +77,7 @@ def test_transitions_are_those_of_a_plain_gymnasium_loop(horizon: int, ended_by:
 
 
 def test_the_cut_at_a_rounds_end_keeps_its_mask_and_the_next_round_starts_afresh() -> None:
-    with aligner() as made:
+    with sac_loop() as made:
         made.run(0, 5, 0, RANDOM, None)
         made.run(1, 5, 5, RANDOM, None)
         batch = stored(made, 10)
@@ -89,7 +89,7 @@ def test_the_cut_at_a_rounds_end_keeps_its_mask_and_the_next_round_starts_afresh
 
 
 def test_a_fixed_horizon_never_terminates() -> None:
-    with aligner(fixed_horizon=True) as made:
+    with sac_loop(fixed_horizon=True) as made:
         made.run(0, 60, 0, RANDOM, None)
         batch = stored(made, 60)
     assert batch.masks.all()
@@ -99,19 +99,19 @@ def test_a_fixed_horizon_never_terminates() -> None:
 
 def test_a_round_is_its_seeds_and_numbers_whatever_was_played_before() -> None:
     acting = Exploration()  # the policy's own noise too
-    with aligner() as made:
+    with sac_loop() as made:
         for round in range(3):
             made.run(round, 10, 10 * round, acting, None)
         expected = made.replay.latest(10)
         third = made.replay.latest(20)[:, :10]
-    with aligner() as made:
+    with sac_loop() as made:
         made.run(2, 10, 20, acting, None)
         assert torch.equal(made.replay.latest(10), expected)
     assert not torch.equal(third, expected)
 
 
 def test_a_seeds_random_steps_do_not_depend_on_the_batch() -> None:
-    with aligner() as together, aligner(seeds=SEEDS[1:]) as alone:
+    with sac_loop() as together, sac_loop(seeds=SEEDS[1:]) as alone:
         together.run(0, 10, 0, RANDOM, None)
         alone.run(0, 10, 0, RANDOM, None)
         assert torch.equal(together.replay.latest(10)[1], alone.replay.latest(10)[0])
@@ -120,7 +120,7 @@ def test_a_seeds_random_steps_do_not_depend_on_the_batch() -> None:
 class Recorder:
     """Stands before `SAC.update` and keeps what it was given."""
 
-    def __init__(self, made: Aligner, monkeypatch: pytest.MonkeyPatch) -> None:
+    def __init__(self, made: SACLoop, monkeypatch: pytest.MonkeyPatch) -> None:
         self.batches: list[Batch] = []
         self.noises: list[Tensor] = []
         self.critic_only: list[bool] = []
@@ -142,7 +142,7 @@ def test_rewards_are_computed_anew_for_every_batch_and_never_stored(monkeypatch:
         calls.append((observations, actions))
         return torch.full(observations.shape[:2], 100.0 + len(calls))
 
-    with aligner(config=replace(CONFIG, learning_starts=1)) as made:
+    with sac_loop(config=replace(CONFIG, learning_starts=1)) as made:
         recorder = Recorder(made, monkeypatch)
         made.run(0, 6, 0, RANDOM, reward)
         kept = stored(made, 6)
@@ -153,7 +153,7 @@ def test_rewards_are_computed_anew_for_every_batch_and_never_stored(monkeypatch:
 
 
 def test_batches_are_rows_of_replay_with_the_environments_rewards(monkeypatch: pytest.MonkeyPatch) -> None:
-    with aligner(config=replace(CONFIG, learning_starts=1)) as made:
+    with sac_loop(config=replace(CONFIG, learning_starts=1)) as made:
         recorder = Recorder(made, monkeypatch)
         made.run(0, 20, 0, RANDOM, None)
         kept = stored(made, 20)
@@ -169,7 +169,7 @@ def test_batches_are_rows_of_replay_with_the_environments_rewards(monkeypatch: p
 def test_learning_starts_and_thaws_at_the_steps_it_is_told(
     critic: str, thawed: list[bool], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    with aligner(config=replace(CONFIG, critic=critic, learning_starts=4)) as made:
+    with sac_loop(config=replace(CONFIG, critic=critic, learning_starts=4)) as made:
         recorder = Recorder(made, monkeypatch)
         explore = Exploration(critic_only_until=8)
         assert made.run(0, 3, 0, explore, None) == {}
@@ -183,7 +183,7 @@ def test_learning_starts_and_thaws_at_the_steps_it_is_told(
 
 
 def test_actions_are_uniform_at_first_and_the_policys_afterwards() -> None:
-    with aligner() as made:
+    with sac_loop() as made:
         with torch.no_grad():  # a policy that hardly leaves zero
             made.sac.actor.body.flat.zero_()
             made.sac.actor.body.layers()[-1][1][..., 3:] = -10.0
@@ -196,7 +196,7 @@ def test_actions_are_uniform_at_first_and_the_policys_afterwards() -> None:
 def test_progress_is_told_of_every_step_once() -> None:
     ticks: list[int] = []
     config = replace(CONFIG, batch_size=1)
-    made = Aligner(HOPPER, config, (0,), 500, torch.device("cpu"), fixed_horizon=False, tick=ticks.append)
+    made = SACLoop(HOPPER, config, (0,), 500, torch.device("cpu"), fixed_horizon=False, tick=ticks.append)
     for round, steps in enumerate((250, 100, 1)):
         made.run(round, steps, 0, RANDOM, None)
     made.envs.close()
@@ -208,7 +208,7 @@ def test_progress_is_told_of_every_step_once() -> None:
 
 @nan_reward_warning
 def test_a_broken_seed_is_named_and_the_others_play_on() -> None:
-    with aligner() as healthy, aligner() as broken:
+    with sac_loop() as healthy, sac_loop() as broken:
         healthy.run(0, 10, 0, Exploration(), None)
         with torch.no_grad():
             broken.sac.actor.body.layers()[0][0][1] = torch.nan
@@ -219,7 +219,7 @@ def test_a_broken_seed_is_named_and_the_others_play_on() -> None:
 
 
 def test_weights_that_are_not_finite_are_a_fault() -> None:
-    with aligner() as made:
+    with sac_loop() as made:
         with torch.no_grad():
             made.sac.critic.body.layers()[0][0][1, 0, 0] = torch.inf  # seed 3's second twin
         assert made.faults() == ["a weight of actor or critic is not finite", None]
@@ -278,7 +278,7 @@ def resident_kib() -> int:
 @pytest.mark.slow
 def test_memory_stays_level_over_rounds() -> None:
     config = SACConfig(hidden=(32, 32), batch_size=32, learning_starts=100)
-    with aligner(config=config) as made:
+    with sac_loop(config=config) as made:
         made.replay.rows.fill_(0.0)  # its pages are there from the start
         for round in range(4):
             made.run(round, 500, 500 * round, Exploration(), None)

@@ -134,7 +134,7 @@ def spoil_reward(run: BatchRun) -> None:
 
 
 def spoil_values(run: BatchRun) -> None:
-    critic = run.method.aligner.sac.critic  # type: ignore[attr-defined]
+    critic = run.method.loop.sac.critic  # type: ignore[attr-defined]
     critic.body.layers()[-1][1].view(3, 2, -1)[1] = 3e6  # the last biases of seed 1's twins
 
 
