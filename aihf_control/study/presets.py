@@ -48,19 +48,19 @@ SMOKE = Settings(
 QUICK = Settings(
     steps=40_000,
     sac=SACConfig(batch_size=128),
-    ipl=IPLConfig(updates=14_000),
-    cpl=CPLConfig(updates=14_000),
-    direct_aihf=DirectAIHFConfig(updates=14_000),
-    selfplay_aihf=SelfPlayConfig(updates=14_000),
+    ipl=IPLConfig(updates=4_000),
+    cpl=CPLConfig(updates=4_000),
+    direct_aihf=DirectAIHFConfig(updates=4_000),
+    selfplay_aihf=SelfPlayConfig(updates=4_000),
 )
 
 REFERENCE = replace(
     QUICK,
     steps=200_000,
-    ipl=IPLConfig(updates=50_000),
-    cpl=CPLConfig(updates=50_000),
-    direct_aihf=DirectAIHFConfig(updates=50_000),
-    selfplay_aihf=SelfPlayConfig(updates=50_000),
+    ipl=IPLConfig(updates=20_000),
+    cpl=CPLConfig(updates=20_000),
+    direct_aihf=DirectAIHFConfig(updates=20_000),
+    selfplay_aihf=SelfPlayConfig(updates=20_000),
 )
 
 PAPER = replace(Settings(steps=500_000), sac=SACConfig(random_steps=10_000))
