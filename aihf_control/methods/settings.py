@@ -98,7 +98,7 @@ class IPLConfig:
     """Of these transitions, the share that is drawn from the demonstrations, 0 to 1; the others are steps of
     the preference pairs."""
     updates: Count | None = None
-    """Updates in all; None: as many as the others take SAC steps. An update costs about four of theirs."""
+    """Updates in all; None: as many as the others take SAC steps. An update costs about ten of theirs."""
 
     def __post_init__(self) -> None:
         require_within(self, "settings.ipl")
