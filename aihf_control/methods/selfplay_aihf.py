@@ -1,8 +1,9 @@
 """Self-Play AIHF (2406.06874; SPIN, 2401.01335): demonstrations against the policy's own earlier actions.
 
-    −w1·E log σ( β log π/π_k(a|s) − β log π/π_k(ã|s) ) − E_P log σ( β Σ log π/π_k(w) − β Σ log π/π_k(l) )
+    −w1·E log σ( β log π/π_k(a|s) − β log π/π_k(ã|s) ) − E_P log σ( β Σ log π/π⁰(w) − β Σ log π/π⁰(l) )
 
-a is demonstrated at s, ã is π_k's own there, and π_k, an earlier self, is frozen for some epochs.
+a is demonstrated at s, ã is π_k's own there, and π_k, an earlier self, is frozen for some epochs; π⁰ is the
+clone.
 """
 
 from __future__ import annotations
@@ -26,9 +27,16 @@ class SelfPlayAIHF(OfflineMethod):
     def __init__(self, context: Context) -> None:
         self.config = context.settings.selfplay_aihf
         super().__init__(context, updates=self.config.updates, learning_rate=self.config.learning_rate)
-        self.earlier = copy.deepcopy(self.actor).requires_grad_(False)
+        self.earlier, self.clone = (copy.deepcopy(self.actor).requires_grad_(False) for _ in range(2))
+        self.reference = self.earlier if self.config.moving_reference else self.clone
         steps = max(context.feedback.demonstrated.steps.counts)
         self.play_updates = math.ceil(self.config.epochs * steps / self.config.transitions_per_update)
+
+    def start(self) -> Metrics:
+        """Clone the demonstrations; the clone is π⁰."""
+        metrics = super().start()
+        self.clone.load_state_dict(self.actor.state_dict())
+        return metrics
 
     def before(self, updates: int) -> None:
         """Every few epochs the present self is the next rejected side."""
@@ -53,7 +61,7 @@ class SelfPlayAIHF(OfflineMethod):
             # own actions have the variance that `closeness` has, ½
             own = self.earlier.mode(seen) + math.sqrt(0.5) * self.draws["noise"]
             before = [self.earlier.closeness(seen, actions) for actions in (shown.actions, own)]
-            segments_before = segment_closeness(self.earlier, pairs)
+            segments_before = segment_closeness(self.reference, pairs)
         ratios = [
             config.temperature * (self.actor.closeness(seen, actions) - was)
             for actions, was in zip((shown.actions, own), before, strict=True)
@@ -68,5 +76,6 @@ class SelfPlayAIHF(OfflineMethod):
         return metrics | more
 
     def tensors(self) -> dict[str, Tensor]:
-        """Also the earlier self."""
-        return super().tensors() | {"earlier": self.earlier.body.flat.detach()}
+        """Also the earlier self and the clone."""
+        kept = {"earlier": self.earlier.body.flat.detach(), "clone": self.clone.body.flat.detach()}
+        return super().tensors() | kept

@@ -148,10 +148,13 @@ class DirectAIHFConfig:
 class SelfPlayConfig:
     """Self-Play AIHF (2406.06874; SPIN, 2401.01335): demonstrations against an earlier self's actions."""
 
-    demonstration_weight: Positive = 1.0
-    """w1 of the demonstrations' loss."""
+    demonstration_weight: Positive = 20.0
+    """w1 of the demonstrations' loss; 2/β has at a round's start the gradient of Direct AIHF's w1 = 1."""
     temperature: Positive = 0.1
-    """β of the log-ratios to the earlier self."""
+    """β of the log-ratios."""
+    moving_reference: bool = False
+    """Preferences' log-ratios are to the earlier self too, as the formula reads, not to the clone: then every
+    round they start from nothing again and push on, off the demonstrations (`make theory`)."""
     linear: bool = False
     """Without log σ: Lemma 4.1's gradient with the implicit reward (2405.17888), the control."""
     epochs: Count = 2

@@ -134,7 +134,13 @@ def test_a_setting_out_of_its_range_is_refused_with_field_value_and_range(leaf: 
 def test_every_number_among_the_settings_has_a_range() -> None:
     unbounded = {name_of(leaf) for leaf in SETTINGS if not range_of(leaf[0])}
     texts = {"environments", "sac.critic", "sac.precision", "start"}
-    switches = {"fixed_horizon", "cuda_graphs", "selfplay_aihf.linear", "sac.tuned_temperature"}
+    switches = {
+        "fixed_horizon",
+        "cuda_graphs",
+        "selfplay_aihf.linear",
+        "selfplay_aihf.moving_reference",
+        "sac.tuned_temperature",
+    }
     settings = {f"settings.{name}" for name in texts | switches}
     assert unbounded == settings | {"feedback.other_environment", "feedback.tier_steps"}
 

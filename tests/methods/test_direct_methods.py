@@ -176,8 +176,8 @@ def test_an_update_of_self_play_aihf_by_hand() -> None:
             return config.temperature * (closeness(policy, o, a) - closeness(earlier, o, a).detach())
 
         played = functional.logsigmoid(ratio(observations, actions) - ratio(observations, own)).mean()
-        pairs, _ = sides(method, seed)
-        better, worse = (ratio(o, a).sum(-1) for o, a in pairs)
+        pairs, clone = sides(method, seed)[0], Net(method.clone, seed)
+        better, worse = (ratio(o, a, policy, clone).sum(-1) for o, a in pairs)
         loss = -config.demonstration_weight * played - functional.logsigmoid(better - worse).mean()
         policy.descend(loss, config.learning_rate)
     method.update()
