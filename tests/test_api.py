@@ -1,5 +1,7 @@
 """The package from Python: its public names, and the examples run as a user runs them."""
 
+import json
+import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -10,6 +12,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import toy
+from safetensors import safe_open
 from safetensors.torch import load_file
 
 import aihf_control
@@ -74,6 +77,11 @@ def test_the_saved_policy_and_reward_are_functions_of_arrays(runs: Path) -> None
         x = np.maximum(x @ saved[f"weight_{layer}"] + saved[f"bias_{layer}"], 0)
     expected = 10 * np.tanh((x @ saved["weight_2"] + saved["bias_2"])[:, 0] / 10)
     np.testing.assert_allclose(rewards, expected)
+    alone = shutil.copy(runs / "seed_0/reward.safetensors", runs / "alone.safetensors")
+    np.testing.assert_array_equal(load_reward(alone)(observations, actions), rewards)
+    with safe_open(alone, "numpy") as file:
+        about = json.loads(file.metadata()["aihf_control"])
+    assert about["bound"] == 10 and about["settings"]["hidden"] == [32, 32] and about["task"] == "toy"
     with pytest.raises(InvalidData, match="holds no learned reward"):
         load_reward(runs)
 

@@ -58,12 +58,12 @@ def make_env(task: Task, *, fixed_horizon: bool = False) -> gym.Env:
     from aihf_control.envs.simulator import SimulatorGuard
 
     options = {"terminate_when_unhealthy": False} if fixed_horizon and task.can_fall else {}
-    with _without_deprecations():
+    with without_deprecations():
         return SimulatorGuard(gym.make(task.env_id, max_episode_steps=task.horizon, **options))
 
 
 @contextmanager
-def _without_deprecations() -> Iterator[None]:
+def without_deprecations() -> Iterator[None]:
     """MuJoCo 4 finds an attribute of Gymnasium's HalfCheetah deprecated, and says so at every environment
     made, on the terminal and in a log file in the folder one happens to be in. Nobody here can act on it."""
     import mujoco

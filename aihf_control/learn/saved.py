@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
+from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import load_file, save
 
 from aihf_control.arrays import Floats
 from aihf_control.envs.tasks import TASKS, Task
 from aihf_control.errors import InvalidData
+from aihf_control.learn.reward import RewardConfig, RewardModel
 from aihf_control.learn.sb3 import load_actor
 from aihf_control.runs.files import read_json
 
@@ -36,17 +39,39 @@ def read_policy(path: Path, task: Task) -> Callable[[Floats], Floats]:
     return act
 
 
-def load_reward(folder: Path | str) -> Callable[[Floats, Floats], Floats]:
-    """The learned reward of a run's folder: observations (N, O) and actions (N, A) → rewards (N,).
+ABOUT = "aihf_control"
+"""The one entry of a reward file's metadata: of several, safetensors does not keep the order."""
 
-    Raises `InvalidData` if there is no `reward.safetensors`, or it is damaged.
+
+def encode_reward(model: RewardModel, member: int, task: Task, settings: RewardConfig) -> bytes:
+    """One seed's reward as a safetensors file that is usable alone: its metadata say, as JSON, what it is."""
+    about = {
+        "task": task.name,
+        "environment": task.env_id,
+        "bound": settings.bound,
+        "settings": asdict(settings),
+        "reward": "bound * tanh(MLP((observation - observation_mean) / observation_std, action) / bound)",
+    }
+    return save(model.member(member), metadata={ABOUT: json.dumps(about, sort_keys=True)})
+
+
+def load_reward(place: Path | str) -> Callable[[Floats, Floats], Floats]:
+    """The learned reward of a run's folder or of its `reward.safetensors` alone: observations (N, O) and
+    actions (N, A) → rewards (N,).
+
+    Raises `InvalidData` if there is no such file, or it is damaged.
     """
-    path = Path(folder) / "reward.safetensors"
+    path = Path(place) if Path(place).is_file() else Path(place) / "reward.safetensors"
     try:
         saved = {name: tensor.numpy() for name, tensor in load_file(path).items()}
-    except (OSError, SafetensorError) as error:
+        with safe_open(path, "numpy") as file:
+            about = json.loads((file.metadata() or {}).get(ABOUT, "{}"))
+    except (OSError, SafetensorError, ValueError) as error:
         raise InvalidData(f"{path} holds no learned reward: {error}") from error
-    bound = read_json(Path(folder) / "config.json")["settings"]["reward"]["bound"]
+    if "bound" in about:
+        bound = about["bound"]
+    else:  # written before a reward said so itself
+        bound = read_json(path.parent / "config.json")["settings"]["reward"]["bound"]
     depth = sum(name.startswith("weight_") for name in saved)
 
     def reward(observations: Floats, actions: Floats) -> Floats:

@@ -37,7 +37,17 @@ def commit() -> str | None:
     """The checkout's commit, with `-dirty` after it if a tracked file was changed; None without one."""
     if (folder := checkout()) is None:
         return None  # a repository that surrounds an installed package is another's
-    describe = ["git", "describe", "--always", "--dirty", "--abbrev=40", "--match="]
+    # a checkout of another user is one that this process runs code of anyway
+    describe = [
+        "git",
+        "-c",
+        f"safe.directory={folder}",
+        "describe",
+        "--always",
+        "--dirty",
+        "--abbrev=40",
+        "--match=",
+    ]
     try:
         told = subprocess.run(describe, cwd=folder, capture_output=True, text=True, check=True)
     except (OSError, subprocess.CalledProcessError):

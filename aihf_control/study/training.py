@@ -10,7 +10,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from safetensors.torch import save
 from torch import Tensor
 
 from aihf_control.learn.adam import restore
@@ -18,6 +17,7 @@ from aihf_control.learn.cuda_graphs import FAULTS
 from aihf_control.learn.reward_diagnostics import RewardDiagnostics
 from aihf_control.learn.rollouts import Roller
 from aihf_control.learn.sac import Metrics
+from aihf_control.learn.saved import encode_reward
 from aihf_control.learn.sb3 import save_policy
 from aihf_control.methods.method import Context, Method
 from aihf_control.methods.table import make
@@ -210,9 +210,9 @@ class BatchRun:
                 write_progress(folder, self.record.rows[member])
                 save_policy(folder / "policy.zip", self.context.task, learner, member)
                 if self.method.reward_model is not None:
-                    write_atomically(
-                        folder / "reward.safetensors", save(self.method.reward_model.member(member))
-                    )
+                    task, settings = self.context.task, self.context.settings.reward
+                    reward = encode_reward(self.method.reward_model, member, task, settings)
+                    write_atomically(folder / "reward.safetensors", reward)
                 write_status(folder, self._status(seed, ended=True))
             self.checkpoint.remove()
 

@@ -16,7 +16,7 @@ import gymnasium as gym
 import numpy as np
 import torch
 
-from aihf_control.envs.tasks import TASKS, Task
+from aihf_control.envs.tasks import TASKS, Task, without_deprecations
 from aihf_control.learn.randomness import UPDATES_PER_DRAW
 from aihf_control.learn.sac import ARITHMETIC, SACConfig
 from aihf_control.learn.sac_loop import Exploration, SACLoop
@@ -46,9 +46,15 @@ class Spec:
     environments: str = "serial"
 
 
+def environment(task: Task) -> gym.Env:
+    """As Gymnasium makes it, without a guard of ours."""
+    with without_deprecations():
+        return gym.make(task.env_id, max_episode_steps=task.horizon)
+
+
 def play(task: Task, steps: int) -> np.ndarray:
     """Random play: packed rows (steps, width) of `observation, next_observation, action, reward, mask`."""
-    env, rng = gym.make(task.env_id, max_episode_steps=task.horizon), np.random.default_rng(0)
+    env, rng = environment(task), np.random.default_rng(0)
     rows, observation = [], env.reset(seed=0)[0]
     for _ in range(steps):
         action = rng.uniform(-1, 1, task.action_size)
@@ -139,7 +145,7 @@ class Baseline:
         task = TASKS[spec.task]
         self.model: Any = importlib.import_module(spec.library).SAC(
             "MlpPolicy",
-            gym.make(task.env_id, max_episode_steps=task.horizon),
+            environment(task),
             batch_size=spec.batch,
             buffer_size=REPLAY_STEPS,
             learning_starts=0,  # replay is filled below

@@ -10,7 +10,7 @@ import pytest
 from aihf_control.envs.tasks import TASKS
 from benchmarks.speed import match as speed_match
 from benchmarks.speed.__main__ import Options, measure, slug
-from benchmarks.speed.contestants import Contestant, Failed, Spec
+from benchmarks.speed.contestants import Contestant, Failed, Spec, environment
 from benchmarks.speed.match import Match, Series, update_flop
 from benchmarks.speed.plot import draw
 from benchmarks.speed.report import Report, Row, csv_text, knee, markdown, read_csv, targets, with_ratios
@@ -234,3 +234,11 @@ def test_a_tiny_run_writes_complete_rows(tmp_path: Path, monkeypatch: pytest.Mon
 def test_folders_are_named_after_the_device() -> None:
     assert slug("NVIDIA H200") == "nvidia-h200"
     assert slug("cpu") == "cpu"
+
+
+def test_a_contestants_environment_says_nothing_and_leaves_no_log(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    environment(TASKS["halfcheetah"]).close()
+    assert capfd.readouterr() == ("", "") and list(tmp_path.iterdir()) == []

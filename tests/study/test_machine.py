@@ -97,6 +97,9 @@ def test_the_commit_and_whether_files_were_changed(tmp_path: Path, monkeypatch: 
     assert re.fullmatch("[0-9a-f]{40}", told)
     file.write_text("2")
     assert machine.commit() == f"{told}-dirty"
+    if os.geteuid() == 0:  # and in a checkout of another user, of which git says nothing by itself
+        os.chown(tmp_path, 12345, 12345)
+        assert machine.commit() == f"{told}-dirty"
     monkeypatch.setattr(machine, "checkout", lambda: None)
     monkeypatch.chdir(tmp_path)
     assert machine.commit() is None
