@@ -19,6 +19,7 @@ from aihf_control.methods.ipl import IPL, OfflineBatch
 from aihf_control.methods.method import Context
 from aihf_control.methods.offline_method import PURPOSES, OfflineMethod
 from aihf_control.methods.table import METHODS
+from benchmarks.theory import world
 
 SEEDS = (0, 1, 2)
 TOLERANCE = 1e-9
@@ -257,3 +258,36 @@ def test_an_update_of_ipl_is_that_of_the_published_code() -> None:
         for number, (twin, target) in enumerate(zip(twins, targets, strict=True), start=2 * seed):
             equal(method.critic, number, twin)
             equal(method.target, number, target)
+
+
+def test_losses_and_gradients_are_those_of_the_tabular_world_where_each_method_is_solved() -> None:
+    """`benchmarks/theory` shows where their minima lie; here both say the same of one policy's log π."""
+    rng = np.random.default_rng(0)
+    log_policy, earlier = (np.log(rng.dirichlet(np.ones(2), size=3)) for _ in range(2))
+    visits = rng.integers(0, 4, size=(5, 3, 2)).astype(float)
+    winners, losers, beta, bias = np.array([0, 1, 2, 3]), np.array([4, 0, 1, 2]), 0.3, 0.5
+    weights = np.zeros((5, 5))
+    weights[winners, losers] = 0.25
+
+    free = torch.tensor(log_policy, requires_grad=True)
+    sums = beta * torch.einsum("nsa,sa->n", torch.tensor(visits), free - torch.tensor(earlier))
+    ones = torch.ones(1, 4, dtype=torch.float64)
+    loss, _ = contrastive_loss(sums[winners][None], sums[losers][None], ones, bias)
+    value, gradient = world.cpl_loss(log_policy, world.Pairs(visits, weights), earlier, beta, bias)
+    assert loss.item() == pytest.approx(value, abs=1e-12)
+    np.testing.assert_allclose(torch.autograd.grad(loss, free)[0], gradient, atol=1e-12)
+
+    # every (state, demonstrated action, own action), by how likely it is
+    demonstrated = rng.dirichlet(np.ones(6)).reshape(3, 2)
+    for linear in (False, True):
+        ratios = beta * (free - torch.tensor(earlier))
+        terms = []
+        for state, action, own in np.ndindex(3, 2, 2):
+            term, _ = self_play_loss(
+                ratios[state, action].view(1, 1), ratios[state, own].view(1, 1), linear=linear
+            )
+            terms.append(term * float(demonstrated[state, action] * np.exp(earlier[state, own])))
+        loss = torch.stack(terms).sum()
+        value, gradient = world.self_play_loss(log_policy, earlier, demonstrated, beta, linear)
+        assert loss.item() == pytest.approx(value, abs=1e-12)
+        np.testing.assert_allclose(torch.autograd.grad(loss, free)[0], gradient, atol=1e-12)
