@@ -29,7 +29,7 @@ import tyro
 from aihf_control.cli.surroundings import settle
 from aihf_control.data.teacher import Teacher, make_pairs
 from aihf_control.data.types import Episode, Feedback, Transitions
-from aihf_control.envs.backends import choose_backend
+from aihf_control.envs.backends import Steps, choose_backend
 from aihf_control.envs.tasks import TASKS, Task
 from aihf_control.errors import UserError
 from aihf_control.learn.cuda_graphs import FAULTS
@@ -245,10 +245,11 @@ def milliseconds(task: Task, seeds: int, precision: str, scale: Scale, device: t
         loop.replay.extend(torch.rand(seeds, scale.stored, width).to(device))
         loop.updates.begin_round(0)
         loop.updates.draw()
-        loop._acting.begin_round(0)
-        loop._acting.draw()
         here = np.zeros((seeds, task.observation_size), np.float32)
-        actions, nothing = np.zeros((seeds, task.action_size), np.float32), np.zeros(seeds, np.float32)
+        loop._acting.begin_round(0, here)
+        loop._acting.draw()
+        actions, no = np.zeros((seeds, task.action_size), np.float32), np.zeros(seeds, bool)
+        taken = Steps(here, here, np.zeros(seeds), no, no)
         delay, rounds = loop.sac.policy_delay, iter(range(1, 100))
 
         def update(index: int) -> None:
@@ -262,13 +263,11 @@ def milliseconds(task: Task, seeds: int, precision: str, scale: Scale, device: t
         yield "update", lambda: told(each(one_by_one(update)), seeds, target)
         yield (
             "act",
-            lambda: told(each(one_by_one(lambda i: loop._acting.act(here, i % UPDATES_PER_DRAW))), seeds),
+            lambda: told(each(one_by_one(lambda i: loop._acting.act(i % UPDATES_PER_DRAW))), seeds),
         )
         yield (
             "store",
-            lambda: told(
-                each(one_by_one(lambda _: loop.replay.add(here, actions, nothing, here, nothing))), seeds
-            ),
+            lambda: told(each(one_by_one(lambda _: loop._store(here, actions, taken))), seeds),
         )
         large = LARGEST_TARGET[1] / seeds if device.type == "cuda" and seeds == LARGEST_TARGET[0] else 0.0
         yield "step", lambda: told(each(run), seeds, large)

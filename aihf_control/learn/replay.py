@@ -46,18 +46,16 @@ class ReplayBuffer:
         self.capacity, self.size, self._next = capacity, 0, 0
         self._offsets = torch.arange(seeds, device=device).unsqueeze(1) * capacity
 
-    def add(
-        self,
+    @staticmethod
+    def columns(
         observations: np.ndarray,
         actions: np.ndarray,
         rewards: np.ndarray,
         next_observations: np.ndarray,
         masks: np.ndarray,
-    ) -> None:
-        """Append one step of every seed: (S, O), (S, A), (S,), (S, O), (S,)."""
-        columns = (observations, next_observations, actions, rewards[:, None], masks[:, None])
-        row = torch.from_numpy(np.concatenate(columns, axis=1, dtype=np.float32))
-        self.extend(row.to(self.rows.device).unsqueeze(1))
+    ) -> tuple[np.ndarray, ...]:
+        """One step of every seed, (S, O), (S, A), (S,), (S, O), (S,), as a packed row's parts (S, ·)."""
+        return observations, next_observations, actions, rewards[:, None], masks[:, None]
 
     def extend(self, rows: Tensor) -> None:
         """Append packed rows (S, n, width) of n steps, oldest first."""

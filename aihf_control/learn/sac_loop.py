@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from aihf_control.envs.backends import make_environments
+from aihf_control.envs.backends import Steps, make_environments
 from aihf_control.envs.tasks import Task
 from aihf_control.learn.cuda_graphs import Graphed
 from aihf_control.learn.feedback_tables import SMALLEST_STD, StepTable
@@ -17,6 +17,7 @@ from aihf_control.learn.randomness import UPDATES_PER_DRAW, Draws, SeedStreams, 
 from aihf_control.learn.replay import ReplayBuffer
 from aihf_control.learn.sac import SAC, Metrics, SACConfig
 from aihf_control.learn.sac_updates import RewardFunction, Updates
+from aihf_control.learn.transfer import Download, Upload
 
 LARGEST_VALUE = 1e6
 """|Q| beyond which a seed has diverged: rewards are within ±10 where they are learned, and a hundred steps'
@@ -62,6 +63,7 @@ class SACLoop:
         self.replay = ReplayBuffer(len(seeds), capacity, observations, actions, device)
         self.updates = Updates(self.sac, self.replay, shown, share, graphs=cuda_graphs)
         self._acting = _Acting(self.sac, observations, graphs=cuda_graphs)
+        self._upload = Upload(len(seeds), self.replay.rows.shape[-1] + observations, device)
         self.envs = make_environments(
             task, len(seeds), environments, fixed_horizon=fixed_horizon, autoreset=True
         )
@@ -77,7 +79,7 @@ class SACLoop:
         """
         observations = self.envs.reset([derive(seed, "round", round) % 2**31 for seed in self.seeds])
         self.updates.begin_round(round)
-        self._acting.begin_round(round)
+        self._acting.begin_round(round, observations)
         metrics: Metrics = {}
         for index in range(steps):
             step, position = first_step + index, index % UPDATES_PER_DRAW
@@ -87,7 +89,7 @@ class SACLoop:
                 self.updates.draw()
                 self._acting.draw()
             random = step < explore.random_until
-            actions = self._acting.random(position) if random else self._acting.act(observations, position)
+            actions = self._acting.random(position) if random else self._acting.act(position)
             self.envs.begin(actions)
             if self.replay.size >= self.sac.config.learning_starts:
                 if step == self.sac.config.learning_starts and self._standardise_from_replay:
@@ -96,10 +98,18 @@ class SACLoop:
                 critic_only = delayed or step < explore.critic_only_until
                 metrics |= self.updates.update(position, reward, critic_only=critic_only)
             taken = self.envs.finish()
-            self.replay.add(observations, actions, taken.rewards, taken.final, 1.0 - taken.terminated)
+            self._store(observations, actions, taken)
             observations = taken.following
         self._tick((steps - 1) % UPDATES_PER_DRAW + 1)
         return {name: values.clone() for name, values in metrics.items()}
+
+    def _store(self, observations: np.ndarray, actions: np.ndarray, taken: Steps) -> None:
+        """The step that was taken, and what the next one is to see, in one copy."""
+        step = self.replay.columns(observations, actions, taken.rewards, taken.final, 1.0 - taken.terminated)
+        arrived = self._upload(*step, taken.following).unsqueeze(1)
+        width = self.replay.rows.shape[-1]
+        self.replay.extend(arrived[..., :width])
+        self._acting.see(arrived[..., width:])
 
     def _standardise(self) -> None:
         """By what each seed has seen so far, where there is no feedback whose statistics are used."""
@@ -130,20 +140,26 @@ def _weights_fault(finite: bool, largest: float) -> str | None:
 
 
 class _Acting:
-    """The policies' actions in a round: one copy to the device and one back a step."""
+    """The policies' actions in a round: one copy back to the host a step."""
 
     def __init__(self, sac: SAC, observations: int, *, graphs: bool) -> None:
         self._sac = sac
         self._observations = torch.zeros(len(sac.seeds), 1, observations, device=sac.device)
+        self._download = Download(len(sac.seeds), sac.actor.actions, sac.device)
         self._draws = Draws(sac.device)
         self._forward = Graphed(self._sample, lambda: (), sac.device, enabled=graphs, name="acting")
 
-    def begin_round(self, round: int) -> None:
-        """Fresh streams for the round."""
+    def begin_round(self, round: int, observations: np.ndarray) -> None:
+        """Fresh streams for the round, which begins at `observations` (S, O)."""
         self._streams = [
             SeedStreams(self._sac.seeds, purpose, round, self._sac.device)
             for purpose in ("acting", "random actions")
         ]
+        self.see(torch.from_numpy(observations).unsqueeze(1))
+
+    def see(self, observations: Tensor) -> None:
+        """What the next actions are for, (S, 1, O)."""
+        self._observations.copy_(observations)
 
     def draw(self) -> None:
         """What the next `UPDATES_PER_DRAW` steps need."""
@@ -155,11 +171,10 @@ class _Acting:
         """Uniform actions (S, A)."""
         return self._random[position]
 
-    def act(self, observations: np.ndarray, position: int) -> np.ndarray:
-        """Actions (S, A) of the stochastic policies at `observations` (S, O)."""
-        self._observations.copy_(torch.from_numpy(observations).unsqueeze(1))
+    def act(self, position: int) -> np.ndarray:
+        """Actions (S, A) of the stochastic policies at what they see."""
         self._draws.go_to(position)
-        return self._forward()["actions"].cpu().numpy()
+        return self._download(self._forward()["actions"])
 
     def _sample(self) -> dict[str, Tensor]:
         return {"actions": self._sac.act(self._observations, self._draws["noise"]).squeeze(1)}

@@ -11,6 +11,12 @@ SEEDS, OBSERVATIONS, ACTIONS = 3, 2, 1
 WIDTH = 2 * OBSERVATIONS + ACTIONS + 2
 
 
+def add(replay: ReplayBuffer, *step: np.ndarray) -> None:
+    """One step of every seed."""
+    rows = np.concatenate(replay.columns(*step), axis=1, dtype=np.float32)
+    replay.extend(torch.from_numpy(rows).unsqueeze(1))
+
+
 def numbered(first: int, count: int) -> torch.Tensor:
     """Rows of `count` steps, (S, count, width), whose every entry is 1000·seed + number of the step."""
     steps = torch.arange(first, first + count, dtype=torch.float32)
@@ -41,7 +47,7 @@ def test_steps_added_one_by_one_are_those_added_in_a_block() -> None:
     rng = np.random.default_rng(0)
     columns = [rng.normal(size=(8, SEEDS, width)) for width in (OBSERVATIONS, OBSERVATIONS, ACTIONS, 1, 1)]
     for observations, following, actions, rewards, masks in zip(*columns, strict=True):
-        one_by_one.add(observations, actions, rewards[:, 0], following, masks[:, 0])
+        add(one_by_one, observations, actions, rewards[:, 0], following, masks[:, 0])
     packed = np.concatenate(columns, axis=-1).swapaxes(0, 1).astype(np.float32)
     at_once.extend(torch.from_numpy(packed))
     assert torch.equal(one_by_one.rows, at_once.rows)
@@ -53,7 +59,7 @@ def test_a_batch_names_its_columns_and_keeps_masks_apart() -> None:
     observations = np.array([[1.0, 2.0], [3.0, 4.0]])
     following = np.array([[5.0, 6.0], [7.0, 8.0]])
     actions, rewards, masks = np.array([[0.1], [0.2]]), np.array([-1.0, -2.0]), np.array([0.0, 1.0])
-    replay.add(observations, actions, rewards, following, masks)
+    add(replay, observations, actions, rewards, following, masks)
     batch = replay.batch(torch.zeros(2, 2, dtype=torch.int64))
     for index in range(2):  # only one step is stored
         np.testing.assert_array_equal(batch.observations[:, index], observations)

@@ -210,6 +210,8 @@ class Device(TorchDispatchMode):
             if "cpu" in places or torch.device(kwargs.get("device") or META).type == "cpu":
                 raise NotStatic(f"{name} takes or makes a tensor of the host within a capture")
             self.captured[-1].append(name)
+        elif name in ("copy_", "_to_copy") and self._is_sent(name, args, kwargs):
+            self.waits["to the device"] += 1
         elif len(places) == 2 and name not in ("_to_copy", "copy_") and any(t.dim() for t in given):
             on_host = [t for t in given if t.device.type == "cpu" and t.dim()]
             if on_host:
@@ -223,6 +225,11 @@ class Device(TorchDispatchMode):
         if function is torch.ops.aten._fused_adam_.tensor_lr:
             return None  # which has no implementation without numbers, and returns nothing where it has
         return function(*args, **kwargs)
+
+    @staticmethod
+    def _is_sent(name: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> bool:
+        source, target = (args[1], args[0].device) if name == "copy_" else (args[0], kwargs.get("device"))
+        return source.device.type == "cpu" and target is not None and torch.device(target) == META
 
     def _waited_for(self, name: str, function: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         """Zeros for what the host reads, yes to what it asks; None for what it does not wait for."""
