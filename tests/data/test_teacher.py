@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from aihf_control.data.teacher import Teacher, cut_segments, label, make_pairs
 from aihf_control.data.types import Episode, Segments, Transitions
-from aihf_control.errors import InvalidData
+from aihf_control.errors import InvalidChoice, InvalidData
 
 
 def episode(rewards: Sequence[float], number: int = 0, terminated: bool = True) -> Episode:
@@ -147,5 +147,5 @@ def test_the_same_generator_gives_the_same_pairs() -> None:
     [{"temperature": -1.0}, {"mistake": 1.5}, {"myopic_discount": 0.0}, {"skip_threshold": float("nan")}],
 )
 def test_a_wrong_teacher_is_named(teacher: dict[str, float]) -> None:
-    with pytest.raises(InvalidData, match=f"teacher.{next(iter(teacher))} is"):
+    with pytest.raises(InvalidChoice, match=f"teacher.{next(iter(teacher))}".replace("_", "-") + " is"):
         Teacher(**teacher)
