@@ -82,8 +82,8 @@ balance: $(STAMP)  ## redraw from the committed results where learning from both
 balance-runs: $(STAMP)  ## train what is missing of the balance's cells: a day; it goes on where it was stopped
 	@.venv/bin/python -m benchmarks.balance run
 
-test: $(STAMP)  ## fast tests
-	@.venv/bin/python -m pytest -q
+test: $(STAMP)  ## fast tests, in two processes
+	@.venv/bin/python -m pytest -q -n 2
 
 test-all: $(STAMP)  ## every test, the slow ones too
 	@.venv/bin/python -m pytest -q -m "not slurm"

@@ -203,7 +203,7 @@ def test_other_targets_run_their_commands_in_the_environment(checkout: Checkout)
     assert ran == {
         "data": ["aihf data build"],
         "figure5": ["python -m benchmarks.figure5"],
-        "test": ["python -m pytest -q"],
+        "test": ["python -m pytest -q -n 2"],
         "test-all": ["python -m pytest -q -m not slurm"],
     }
 

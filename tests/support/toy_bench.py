@@ -82,6 +82,8 @@ def start(work: Callable[[], object], log: Path) -> int:
     sys.stderr.flush()
     pid = os.fork()
     if pid == 0:
+        # in the background of a shell Ctrl-C is ignored, and so it would be here
+        signal.signal(signal.SIGINT, signal.default_int_handler)
         status = 1
         try:
             _be_beside_a_gpu()
