@@ -1,10 +1,25 @@
 """One thread, so that sums are made in one order on every machine; GPU tests only where there is a GPU."""
 
+import os
+from collections.abc import Iterator
+
 import pytest
 import torch
 from torch import Tensor
 
 torch.set_num_threads(1)
+GL = os.environ.get("MUJOCO_GL")
+
+
+@pytest.fixture(autouse=True)
+def the_gl_that_was_given() -> Iterator[None]:
+    """A command run in this process sets MUJOCO_GL for itself (`cli/surroundings.py`), and not for the next
+    test."""
+    yield
+    if GL is None:
+        os.environ.pop("MUJOCO_GL", None)
+    else:
+        os.environ["MUJOCO_GL"] = GL
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

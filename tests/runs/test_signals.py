@@ -15,7 +15,10 @@ from aihf_control.runs.signals import PREEMPTING, REQUEUE_ME, Preempted, interru
 @pytest.fixture(autouse=True)
 def handlers() -> Iterator[None]:
     old = {signum: signal.getsignal(signum) for signum in (*PREEMPTING, signal.SIGINT)}
-    signal.signal(signal.SIGINT, signal.default_int_handler)  # ignored where the tests run as `make test &`
+    # ignored where the tests run as `make test &`, or by nohup
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    for signum in PREEMPTING:
+        signal.signal(signum, signal.SIG_DFL)
     yield
     for signum, handler in old.items():
         signal.signal(signum, handler)
