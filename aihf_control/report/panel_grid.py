@@ -132,16 +132,18 @@ def _wrapped(columns: int, words: Sequence[str], size: float) -> list[str]:
     return [line for part in words for line in textwrap.wrap(part, letters)]
 
 
-def _legend_columns(columns: int, entries: int) -> int:
-    """How many entries stand side by side above so many panels, in rows of equal length."""
-    rows = -(-entries // (3 if columns < 3 else 4))
-    return -(-entries // rows)
+def _legend_columns(columns: int, legend: Sequence[Line2D]) -> int:
+    """How many entries stand side by side above so many panels, in equal rows, as the longest fits."""
+    widest = max(len(str(handle.get_label())) for handle in legend) * MEAN_LETTER * 8.5 / 72 + 0.5
+    fitting = max(1, int((_width(columns) - LEFT) / widest))
+    rows = -(-len(legend) // min(fitting, 3 if columns < 3 else 4))
+    return -(-len(legend) // rows)
 
 
 def lay_out(rows: int, columns: int, panel_height: float, words: Words) -> tuple[Figure, list[list[Axes]]]:
     """A figure of `rows` × `columns` panels, as tall in inches as they and all words need, and its axes."""
     subtitle, last = _wrapped(columns, [words.subtitle], LARGE), _wrapped(columns, words.footer, SMALL)
-    across = _legend_columns(columns, len(words.legend))
+    across = _legend_columns(columns, words.legend)
     legend_top = 0.62 + 0.155 * len(subtitle)
     above, below = legend_top + 0.2 * -(-len(words.legend) // across) + 0.32, 0.72 + 0.125 * len(last)
     width, height = _width(columns), above + below + rows * panel_height + BETWEEN * (rows - 1)
