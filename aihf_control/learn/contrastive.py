@@ -11,7 +11,6 @@ from torch import Tensor
 
 from aihf_control.learn.feedback_tables import PairBatch
 from aihf_control.learn.networks import SquashedGaussianActor
-from aihf_control.learn.replay import Batch
 from aihf_control.learn.sac import Metrics
 
 
@@ -39,11 +38,8 @@ def self_play_loss(shown: Tensor, own: Tensor, *, linear: bool) -> tuple[Tensor,
     return losses.sum(), {"demonstration_loss": losses.detach(), "margin": margin.detach().mean(-1)}
 
 
-def segment_closeness(actor: SquashedGaussianActor, pairs: PairBatch) -> tuple[Tensor, Tensor, Tensor]:
-    """Sums of log π over preferred and rejected segments, (S, P) each, and its mean over all their steps
-    (S,); π is a Gaussian of variance ½ around the mode (`closeness`)."""
-    steps = Batch.joined(pairs.preferred.steps, pairs.rejected.steps)
-    preferred, rejected = actor.closeness(steps.observations, steps.actions).chunk(2, dim=1)
-    sums = pairs.preferred.sums(preferred), pairs.rejected.sums(rejected)
-    count = pairs.preferred.valid.sum((1, 2)) + pairs.rejected.valid.sum((1, 2))
-    return *sums, (sums[0].sum(-1) + sums[1].sum(-1)) / count
+def segment_closeness(actor: SquashedGaussianActor, pairs: PairBatch) -> tuple[Tensor, Tensor]:
+    """Sums of log π over preferred and rejected segments, (S, P) each; π is a Gaussian of variance ½ around
+    the mode (`closeness`)."""
+    preferred, rejected = actor.closeness(*pairs.steps()).chunk(2, dim=1)
+    return pairs.preferred.sums(preferred), pairs.rejected.sums(rejected)

@@ -66,8 +66,7 @@ def make_probe(task: Task, feedback: FeedbackTables) -> Probe | None:
             counts = table.counts * (len(rngs) // len(table.counts))
             chosen = [rng.permutation(n)[: count // 2] for rng, n in zip(rngs, counts, strict=True)]
             parts.append(table.rows(torch.as_tensor(np.stack(chosen), device=table.sizes.device)))
-        columns = zip(*(vars(part).values() for part in parts), strict=True)
-        return Batch(*(torch.cat(column, dim=1) for column in columns))
+        return Batch.joined(*parts)
 
     drawn, tried = draw(TRANSITIONS), draw(ACTIONS).actions
     everywhere = torch.cat([drawn.observations, drawn.next_observations], dim=1)

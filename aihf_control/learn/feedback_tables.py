@@ -40,6 +40,14 @@ class PairBatch:
     rejected: SegmentBatch
     confidence: Tensor
 
+    def steps(self) -> tuple[Tensor, Tensor]:
+        """Observations and actions (S, 2·P·L, ·) of the preferred segments and then of the rejected ones."""
+        sides = (self.preferred.steps, self.rejected.steps)
+        return (
+            torch.cat([side.observations for side in sides], dim=1),
+            torch.cat([side.actions for side in sides], dim=1),
+        )
+
 
 class StepTable:
     """`Transitions` as tensors on a device, one table a member: M = 1, which all seeds read, or M = S.
@@ -175,11 +183,11 @@ class FeedbackTables:
             )
             for member in members
         ]
-        self.observation_mean = torch.as_tensor(np.stack([o.mean(0) for o in observations])[:, None])
-        self.observation_std = torch.as_tensor(np.stack([o.std(0) for o in observations])[:, None])
-        self.observation_mean = self.observation_mean.to(device)
+        means = np.stack([seen.mean(0) for seen in observations])[:, None]
+        stds = np.stack([seen.std(0) for seen in observations])[:, None]
+        self.observation_mean = torch.as_tensor(means, device=device)
         """(M, 1, O), of all that a seed may learn from."""
-        self.observation_std = self.observation_std.to(device) + SMALLEST_STD
+        self.observation_std = torch.as_tensor(stds, device=device) + SMALLEST_STD
 
 
 def _same_pairs(first: PreferencePairs, other: PreferencePairs) -> bool:

@@ -21,7 +21,6 @@ from aihf_control.learn.cuda_graphs import repeat
 from aihf_control.learn.feedback_tables import PairBatch, PairTable
 from aihf_control.learn.networks import Standardisation
 from aihf_control.learn.randomness import SeedStreams
-from aihf_control.learn.replay import Batch
 from aihf_control.learn.sac import Metrics
 from aihf_control.learn.seed_mlp import SeedMLP
 
@@ -139,10 +138,9 @@ class RewardLearner:
         sides = (batch.preferred, batch.rejected)
         sums = [side.sums(self.model(side.steps.observations, side.steps.actions)) for side in sides]
         loss, metrics = preference_loss(sums[0], sums[1], batch.confidence)
-        steps = Batch.joined(*(side.steps for side in sides))
-        stride = math.ceil(steps.rewards.shape[1] / self.config.rows_per_step)
-        inputs = self.model.inputs(steps.observations[:, ::stride], steps.actions[:, ::stride])
-        return loss, metrics, inputs
+        observations, actions = batch.steps()
+        stride = math.ceil(observations.shape[1] / self.config.rows_per_step)
+        return loss, metrics, self.model.inputs(observations[:, ::stride], actions[:, ::stride])
 
     def fit_preferences(
         self, pairs: PairTable, steps: int, round: int = 0, *, cuda_graphs: bool = True

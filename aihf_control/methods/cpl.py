@@ -35,7 +35,9 @@ class CPL(OfflineMethod):
     def update(self) -> Metrics:
         """One Adam step of the policy."""
         config, pairs = self.config, self.pairs()
-        preferred, rejected, mean = segment_closeness(self.actor, pairs)
+        preferred, rejected = segment_closeness(self.actor, pairs)
+        steps = pairs.preferred.valid.sum((1, 2)) + pairs.rejected.valid.sum((1, 2))
+        mean = (preferred.sum(-1) + rejected.sum(-1)) / steps
         alpha = config.temperature
         loss, metrics = contrastive_loss(alpha * preferred, alpha * rejected, pairs.confidence, config.bias)
         self.actor_optimiser.descend(loss - config.cloning_weight * mean.sum())
@@ -66,7 +68,7 @@ class DirectAIHF(OfflineMethod):
     def update(self) -> Metrics:
         """One Adam step of the policy."""
         config, pairs, shown = self.config, self.pairs(), self.shown()
-        preferred, rejected, _ = segment_closeness(self.actor, pairs)
+        preferred, rejected = segment_closeness(self.actor, pairs)
         with torch.no_grad():
             before = segment_closeness(self.reference, pairs)
         ratios = config.temperature * (preferred - before[0]), config.temperature * (rejected - before[1])

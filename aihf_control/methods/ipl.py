@@ -41,9 +41,7 @@ class OfflineBatch:
             0.5 * valid / valid.sum(1, keepdim=True),
             torch.full_like(transitions.rewards, 0.5 / count),
         )
-        parts = (pairs.preferred.steps, pairs.rejected.steps, transitions)
-        columns = ("observations", "actions", "rewards", "next_observations", "masks")
-        rows = Batch(*(torch.cat([getattr(part, name) for part in parts], dim=1) for name in columns))
+        rows = Batch.joined(pairs.preferred.steps, pairs.rejected.steps, transitions)
         return OfflineBatch(rows, torch.cat(halves, dim=1), pairs)
 
 

@@ -69,7 +69,7 @@ class SelfPlayAIHF(OfflineMethod):
         loss, metrics = self_play_loss(*ratios, linear=config.linear)
         segments = [
             config.temperature * (now - was)
-            for now, was in zip(segment_closeness(self.actor, pairs)[:2], segments_before[:2], strict=True)
+            for now, was in zip(segment_closeness(self.actor, pairs), segments_before, strict=True)
         ]
         preference, more = contrastive_loss(segments[0], segments[1], pairs.confidence, bias=1.0)
         self.actor_optimiser.descend(config.demonstration_weight * loss + preference)
