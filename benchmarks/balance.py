@@ -13,6 +13,7 @@ import subprocess
 import sys
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -29,17 +30,14 @@ from aihf_control.report.results import MethodResults, TaskResults, read_results
 from aihf_control.report.style import render
 from aihf_control.runs.files import write_atomically
 from aihf_control.runs.stored import INDEX, add_runs
-from aihf_control.statistics import Interval, stratified_bootstrap
-from aihf_control.words import seed_list
+from aihf_control.statistics import RANGE_BELOW_SEEDS, Interval, stratified_bootstrap
+from aihf_control.words import NOTHING, markdown_table, number, seed_list
 
 ROOT = Path(__file__).parents[1]
 RESULTS = ROOT / "results" / "balance"
 METHODS = ("aihf", "rlhf", "irl", "bc", "ipl")
 SOURCES = ("rlhf", "irl")
 """What AIHF is compared with: the better of preferences after a clone, and demonstrations alone."""
-FEWEST_SEEDS = 5
-"""Under these no cell gets a verdict."""
-
 STARTS = {
     "clone": "all from the same clone, with the same KL to it",
     "own": "as published: AIHF and IRL from random",
@@ -156,8 +154,8 @@ def mean_interval(values: Floats) -> Interval:
 
 def verdict(values: Floats) -> str:
     """In one word, from the interval alone."""
-    if len(values) < FEWEST_SEEDS:
-        return f"open: under {FEWEST_SEEDS} seeds"
+    if len(values) < RANGE_BELOW_SEEDS:
+        return f"open: under {RANGE_BELOW_SEEDS} seeds"
     interval = mean_interval(values)
     return "above" if interval.low > 0 else "below" if interval.high < 0 else "open"
 
@@ -188,7 +186,25 @@ def row(cell: str, task: TaskResults) -> dict[str, object]:
 
 def markdown(cells: list[tuple[str, TaskResults]], rows: pd.DataFrame) -> str:
     """The table for readers, the advice that follows from it, and the commands."""
-    names = [method_label(name) for name in METHODS]
+    header = (
+        "Task", "Start", "Demonstrations (mean return)", "Preferences", *map(method_label, METHODS),
+        "Contrast", "Seeds", "Verdict",
+    )  # fmt: skip
+    table = []
+    for line in rows.to_dict("records"):
+        shown, pairs = DEMONSTRATIONS[line["demonstrations"]][0], PREFERENCES[line["preferences"]][0]
+        table.append(
+            (
+                task_title(line["task"]),
+                line["start"],
+                f"{shown} ({_number(line['demonstrations_return'])})",
+                pairs,
+                *(_number(line[name]) for name in METHODS),
+                f"{_number(line['contrast'])} {_limits(line)}",
+                str(line["seeds"]),
+                line["verdict"],
+            )
+        )
     lines = [
         "# Where learning from both sources pays",
         "",
@@ -196,19 +212,8 @@ def markdown(cells: list[tuple[str, TaskResults]], rows: pd.DataFrame) -> str:
         "Contrast: AIHF less the better of RLHF and IRL, paired by seed, with its 95% bootstrap interval. "
         "What counts as a win was fixed before the first run: [PREREGISTERED.md](PREREGISTERED.md).",
         "",
-        "| Task | Start | Demonstrations (mean return) | Preferences | "
-        f"{' | '.join(names)} | Contrast | Seeds | Verdict |",
-        "|---" * (len(names) + 7) + "|",
+        markdown_table(header, table),
     ]
-    for line in rows.to_dict("records"):
-        scores = " | ".join(_number(line[name]) for name in METHODS)
-        shown, pairs = DEMONSTRATIONS[line["demonstrations"]][0], PREFERENCES[line["preferences"]][0]
-        limits = f"[{_number(line['contrast_low'])} to {_number(line['contrast_high'])}]"
-        lines.append(
-            f"| {task_title(line['task'])} | {line['start']} | {shown} "
-            f"({_number(line['demonstrations_return'])}) | {pairs} | {scores} | "
-            f"{_number(line['contrast'])} {limits} | {line['seeds']} | {line['verdict']} |"
-        )
     lines += ["", advice(rows), "", "## Commands", ""]
     for cell, task in cells:
         seeds = seed_list(sorted({seed for results in task.methods for seed in results.seeds}))
@@ -240,8 +245,12 @@ def _where(line: dict[str, str]) -> str:
     return f"{shown} and {pairs} ({task_title(line['task'])}, start {line['start']})"
 
 
+def _limits(line: dict[str, Any]) -> str:
+    return f"[{_number(line['contrast_low'])} to {_number(line['contrast_high'])}]"
+
+
 def _number(value: float | None) -> str:
-    return "–" if value is None or np.isnan(value) else f"{value:,.0f}"
+    return NOTHING if value is None or np.isnan(value) else number(value)
 
 
 def draw(rows: pd.DataFrame) -> Figure:
@@ -260,8 +269,7 @@ def draw(rows: pd.DataFrame) -> Figure:
                 list(PREFERENCES).index(line["preferences"]),
             )
             values[place] = np.nan if line["contrast"] is None else line["contrast"]
-            limits = f"[{_number(line['contrast_low'])} to {_number(line['contrast_high'])}]"
-            words = f"{_number(line['contrast'])}\n{limits}\n{line['verdict']}, {line['seeds']} seeds"
+            words = f"{_number(line['contrast'])}\n{_limits(line)}\n{line['verdict']}, {line['seeds']} seeds"
             axes.text(place[1], place[0], words, ha="center", va="center", fontsize=9)
         for place in zip(*np.nonzero(np.isnan(values)), strict=True):
             axes.text(
