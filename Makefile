@@ -22,7 +22,8 @@ UNFIT := $(if $(HERE),,$(shell command -v $(PY) >/dev/null || { echo "was not fo
   % sys.version_info[:2]); import ensurepip, venv' 2>/dev/null \
   || echo "has no venv: install it (on Debian and Ubuntu: apt-get install python3-venv)"))
 $(if $(UNFIT),$(error PYTHON=$(PYTHON) $(UNFIT), or name another with PYTHON=))
-ask = $(shell $(PY) -B -m aihf_control.cli.variables $1 $(foreach v,$(GIVEN),$(call quoted,$v=$($v))) 2>&1)
+unexport PYTHONSAFEPATH  # modules are run from here, as `benchmarks` is; 1 would leave this folder out
+ask = $(shell PYTHONSAFEPATH= $(PY) -B -m aihf_control.cli.variables $1 $(foreach v,$(GIVEN),$(call quoted,$v=$($v))) 2>&1)
 WRONG := $(call ask,check $(or $(MAKECMDGOALS),help))
 $(if $(WRONG),$(error $(WRONG)))
 
@@ -37,11 +38,16 @@ PIP_INSTALL = .venv/bin/python -m pip install -qq --disable-pip-version-check -c
 setup: $(STAMP)  ## create .venv with the pinned packages; the targets below do so by themselves, once
 	@:
 
-# The stamp is written last, so an interrupted installation is started again.
+# The stamp is written last, so an interrupted installation is started again. What was begun here is known by
+# its prompt; an environment of someone else's is not cleared, nor one whose interpreter can be mended.
+KEPT = $(if $(HERE),,$(shell test -e .venv || exit; test "$$(cat $(STAMP) 2>/dev/null)" != "$$(pwd -P)" \
+  || { echo "has an interpreter that cannot be run: mend it"; exit; }; test -e $(STAMP) || test -z "$$(ls -A .venv)" \
+  || grep -qx "prompt = 'aihf'" .venv/pyvenv.cfg 2>/dev/null || echo "was not made by make: move it away"))
 $(if $(HERE),,$(eval .PHONY: $(STAMP)))
 $(STAMP): pyproject.toml constraints.txt
+	$(if $(KEPT),$(error .venv $(KEPT), or remove it with `make clean`))
 	@echo "Setting up .venv with the pinned packages, once: a few minutes and 2 GB (more with CUDA)."
-	@"$$PYTHON" -m venv $(if $(HERE),,--clear) .venv
+	@"$$PYTHON" -m venv $(if $(HERE),,--clear) --prompt aihf .venv
 	@$(PIP_INSTALL) -e '.[dev]'
 	@pwd -P > $@
 

@@ -25,10 +25,10 @@ CHECKED = tuple(variables.VARIABLES)
 STAND_IN = """#!/bin/sh
 case "$*" in
     *aihf_control.cli.variables* | -c*) exec {python} "$@" ;;
-    "-m venv"*) mkdir -p .venv/bin; cp "$0" .venv/bin/python; cp "$0" .venv/bin/aihf ;;
+    "-m venv"*) mkdir -p .venv/bin; echo "prompt = 'aihf'" > .venv/pyvenv.cfg; cp "$0" .venv/bin/python; cp "$0" .venv/bin/aihf ;;
     *) status=$(cat {fail} 2>/dev/null) ;;
 esac
-echo "$(basename "$0")" "$@" >> {log}
+echo "$(basename "$0")" "$@" "${{PYTHONSAFEPATH+with PYTHONSAFEPATH}}" | sed 's/ *$//' >> {log}
 [ "$1" != bench ] || echo "$AIHF_COMMAND" > {command}
 exit "${{status:-0}}"
 """
@@ -173,7 +173,7 @@ def test_bench_sets_up_once_and_hands_on_what_was_set(checkout: Checkout) -> Non
     assert first.stdout.startswith("Setting up .venv")
     assert first.stdout.count("\n") == 1
     create, install, bench = checkout.calls()
-    assert create == "python3 -m venv --clear .venv"
+    assert create == "python3 -m venv --clear --prompt aihf .venv"
     assert re.fullmatch(r"python -m pip install .*-c constraints\.txt -e \.\[dev\]", install)
     assert bench == "aihf bench --env hopper --seeds 0-2"
 
@@ -261,7 +261,7 @@ def test_a_failed_installation_is_started_again(checkout: Checkout) -> None:
     checkout.fail.write_text("1")
     assert checkout.make("bench").returncode != 0
     create, install = checkout.calls()
-    assert create == "python3 -m venv --clear .venv"
+    assert create == "python3 -m venv --clear --prompt aihf .venv"
     checkout.fail.unlink()
     assert checkout.make("bench").returncode == 0
     assert checkout.calls() == [create, install, "aihf bench"]
@@ -284,6 +284,34 @@ def test_a_copied_checkout_makes_its_own_environment(checkout: Checkout) -> None
     assert checkout.calls() == setup
     assert checkout.make("setup").returncode == 0
     assert checkout.calls() == []
+
+
+@pytest.mark.parametrize("goal", ["setup", "bench"])
+def test_an_environment_of_someone_else_is_not_cleared(checkout: Checkout, goal: str) -> None:
+    (checkout.root / ".venv").mkdir()
+    (checkout.root / ".venv/pyvenv.cfg").write_text("prompt = mine\n")
+    before = checkout.files()
+    kept = checkout.make(goal)
+    assert kept.returncode != 0 and kept.stderr.count("\n") == 1
+    assert ".venv was not made by make: move it away, or remove it with `make clean`" in kept.stderr
+    assert checkout.files() == before and checkout.calls() == []
+
+
+def test_an_environment_whose_interpreter_may_not_be_run_is_not_cleared(checkout: Checkout) -> None:
+    assert checkout.make("setup").returncode == 0
+    checkout.calls()
+    (checkout.root / ".venv/bin/python").chmod(0o644)
+    before = checkout.files()
+    kept = checkout.make("bench")
+    assert kept.returncode != 0 and kept.stderr.count("\n") == 1
+    assert ".venv has an interpreter that cannot be run: mend it, or remove" in kept.stderr
+    assert checkout.files() == before and checkout.calls() == []
+
+
+def test_pythons_safe_path_is_no_obstacle(checkout: Checkout) -> None:
+    assert checkout.make("setup", PYTHONSAFEPATH="1").returncode == 0
+    assert checkout.make("figure5", PYTHONSAFEPATH="1").returncode == 0
+    assert checkout.calls()[-1] == "python -m benchmarks.figure5"
 
 
 def test_make_fails_when_bench_fails(checkout: Checkout) -> None:
