@@ -8,7 +8,7 @@ import os
 import secrets
 import threading
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass, fields
 from datetime import UTC, datetime
@@ -24,6 +24,9 @@ LOCK_NAME = "lock.json"
 HEARTBEAT_SECONDS = 60.0
 ABANDONED_SECONDS = 600.0
 """Time without a heartbeat after which the lock of another host is taken over."""
+PREDECESSOR_SECONDS = 60.0
+"""What a process of the same job, from before it was requeued, may take to end on this host."""
+POLL_SECONDS = 0.2
 
 
 class Locked(UserError, RuntimeError):
@@ -99,9 +102,10 @@ def refuse_held(folders: Iterable[Path]) -> None:
 class SeedLock:
     """A context in which this process alone writes `folders`, which are made; `Locked` if it cannot be.
 
-    Taken over at once are locks of a dead process of this host and those of the same Slurm job before it
-    was requeued; locks of another host once they had no heartbeat for ten minutes. On entry the
-    half-written files of the previous owner are removed.
+    Taken over at once are locks of a dead process of this host and those that the same Slurm job had on
+    another before it was requeued; locks of another host once they had no heartbeat for ten minutes. A
+    process of this host that lives is waited for if it is the same job's, a minute, and never robbed. On
+    entry the half-written files of the previous owner are removed.
     """
 
     def __init__(self, folders: Iterable[Path]) -> None:
@@ -113,6 +117,7 @@ class SeedLock:
 
     def __enter__(self) -> SeedLock:
         self._content = Owner.current().encode()
+        _wait_for_predecessors(self._paths)
         try:
             with uninterrupted():
                 for path in self._paths:
@@ -139,7 +144,7 @@ class SeedLock:
         for path in self._held:
             content = _read(path)
             if content != self._content:
-                raise Locked(f"{path.parent}: this process lost it while it was halted; {_holder(content)}")
+                raise Locked(f"{path.parent}: this process lost it, perhaps halted for long; {_holder(content)}")
 
     def _beat(self) -> None:
         while not self._stop.wait(HEARTBEAT_SECONDS):
@@ -157,6 +162,18 @@ class SeedLock:
                     if _read(path) == self._content:
                         path.unlink()
                     successor.unlink()
+
+
+def _wait_for_predecessors(paths: Sequence[Path]) -> None:
+    """Until no process that this job had here before it was requeued still ends, or a minute is over."""
+    deadline = time.monotonic() + PREDECESSOR_SECONDS
+    while time.monotonic() < deadline and any(map(_is_predecessors, paths)):
+        time.sleep(POLL_SECONDS)
+
+
+def _is_predecessors(path: Path) -> bool:
+    owner = Owner.decode(_read(path) or b"")
+    return owner is not None and Job.current().follows(owner.job) and owner.process.is_alive()
 
 
 def _claim(path: Path, content: bytes) -> None:
@@ -207,16 +224,16 @@ def _create(path: Path, content: bytes) -> bool:
 def _read(path: Path) -> bytes | None:
     try:
         return path.read_bytes()
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         return None
 
 
 def _abandoned(path: Path, content: bytes) -> bool:
     owner = Owner.decode(content)
+    if owner and owner.process.is_alive():
+        return False  # even if it is halted and its heart does not beat
     if owner and (owner.process.is_dead() or Job.current().follows(owner.job)):
         return True
-    if owner and owner.process.is_local():
-        return False  # it lives, even if it is halted and its heart does not beat
     try:
         return time.time() - path.stat().st_mtime > ABANDONED_SECONDS
     except FileNotFoundError:

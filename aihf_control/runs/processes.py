@@ -48,6 +48,10 @@ class Process:
         here = Process.current()
         return (self.host, self.boot, self.namespace) == (here.host, here.boot, here.namespace)
 
+    def is_alive(self) -> bool:
+        """Whether it surely runs: it is of this machine and this container, which can tell."""
+        return self.is_local() and _runs(self.pid, self.started)
+
     def is_dead(self) -> bool:
         """Whether it surely runs no more. False too where this machine cannot tell: on other hosts."""
         if self.is_local():

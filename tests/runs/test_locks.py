@@ -2,8 +2,10 @@
 
 import json
 import os
+import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator
 from dataclasses import replace
@@ -119,6 +121,21 @@ def test_a_requeued_job_follows_itself_at_once(tmp_path: Path, monkeypatch: pyte
     assert taken_over(tmp_path)
 
 
+def test_a_living_process_of_the_requeued_job_is_waited_for_and_never_robbed(
+    tmp_path: Path, living: Process, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SLURM_JOB_ID", "55")
+    monkeypatch.setenv("SLURM_RESTART_COUNT", "1")
+    monkeypatch.setattr(locks, "PREDECESSOR_SECONDS", 0.3)
+    theirs = held_by(tmp_path, living, Job("55", 0))
+    with pytest.raises(Locked, match=f"in use: process {living.pid} on "), SeedLock([tmp_path]):
+        pass
+    assert (tmp_path / "lock.json").read_bytes() == theirs
+    monkeypatch.setattr(locks, "PREDECESSOR_SECONDS", 30.0)
+    threading.Timer(0.5, os.kill, (living.pid, signal.SIGKILL)).start()  # it ends meanwhile
+    assert taken_over(tmp_path)
+
+
 def test_jobs_by_their_environment() -> None:
     assert Job.current({}) == Job("", 0)
     array = {"SLURM_JOB_ID": "90", "SLURM_ARRAY_JOB_ID": "88", "SLURM_ARRAY_TASK_ID": "2"}
@@ -225,7 +242,7 @@ def test_a_lock_that_was_taken_over_is_noticed_and_left_alone(
 ) -> None:
     with SeedLock([tmp_path]) as lock:
         theirs = held_by(tmp_path, foreign())
-        with pytest.raises(Locked, match=f"{tmp_path}: this process lost it .* process 4711 on node7 "):
+        with pytest.raises(Locked, match=f"{tmp_path}: this process lost it, .* process 4711 on node7 "):
             lock.confirm()
     assert (tmp_path / "lock.json").read_bytes() == theirs
     assert len(list(tmp_path.iterdir())) == 1
