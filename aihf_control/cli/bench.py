@@ -11,6 +11,7 @@ from typing import Annotated, Any, Self, get_type_hints
 
 import tyro
 
+from aihf_control.cli.effects import refuse_unused
 from aihf_control.cli.study_command import Axes, StudyCommand, say, typed_command, variable
 from aihf_control.cluster import status
 from aihf_control.cluster.estimate import Kind, Pace, longest_first, paces
@@ -20,7 +21,6 @@ from aihf_control.cluster.plan import SEEDS_PER_JOB, Group, job_arguments, plan
 from aihf_control.cluster.submissions import Submission, new_folder, now, write_submission
 from aihf_control.errors import InvalidChoice
 from aihf_control.hardware import ONE_THREAD, usable_cores
-from aihf_control.methods.table import METHODS, require_start
 from aihf_control.report.results import NoResults
 from aihf_control.report.write import write_report
 from aihf_control.runs.folder import RunPaths, remove_finished_checkpoints
@@ -60,23 +60,10 @@ class Bench(StudyCommand):
     def check(self) -> None:
         """As of every `StudyCommand`."""
         super().check()
-        self._refuse_unused_settings()
+        methods = [method.name for method in self.axes().methods]
+        refuse_unused(methods, self.settings, PRESETS[self.preset].settings)
         if self.jobs is not None and type(self) is Bench and self.kind() == "GPU":
             raise InvalidChoice("JOBS: on a GPU bench is one process; `aihf sweep` runs jobs there")
-
-    def _refuse_unused_settings(self) -> None:
-        """A method's own settings, changed where none of its kind is trained, would have no effect."""
-        methods, preset = self.axes().methods, PRESETS[self.preset].settings
-        require_start([method.name for method in methods], self.settings.start)
-        if any(method.name not in METHODS for method in methods):
-            return  # one from elsewhere may read them all
-        used = {block for method in methods for block in METHODS[method.name].settings}
-        for block in sorted({block for row in METHODS.values() for block in row.settings} - used):
-            if getattr(self.settings, block) != getattr(preset, block):
-                raise InvalidChoice(
-                    f"--settings.{block} changes nothing here: none of "
-                    f"{', '.join(method.name for method in methods)} has these settings"
-                )
 
     def kind(self) -> Kind:
         """What trains."""

@@ -194,6 +194,45 @@ def test_what_cannot_be_meant_is_one_line_before_anything_is_written(
 
 
 @pytest.mark.parametrize(
+    ("methods", "options", "reason"),
+    [
+        ("aihf,rlhf", "sac.polyak 0.01", "no critic has a target; with --settings.sac.critic plain they have"),
+        ("aihf", "sac.target-entropy -1 --settings.sac.no-tuned-temperature", "--settings.sac.no-tuned-"),
+        ("aihf", "cloning.steps 9", "none of aihf starts from a clone"),
+        ("aihf,oracle", "from-clone.warm-up-steps 9", "none of aihf, oracle is aligned from a clone"),
+        ("aihf", "aihf.rollout-episodes 3 --settings.aihf.replay-steps 99", "--settings.aihf.replay-steps"),
+        ("bc,irl", "aihf.preference-weight 2", "irl learns from demonstrations alone"),
+        ("bc,oracle", "reward.bound 3", "none of bc, oracle learns a reward"),
+        ("bc,cpl", "fixed-horizon", "none of bc, cpl trains in the environment"),
+        ("bc,ipl", "sac.batch-size 99", "none of bc, ipl is aligned by SAC"),
+        ("bc", "sac.discount 0.9", "none of bc discounts"),
+    ],
+)
+def test_a_setting_that_can_have_no_effect_is_refused(methods: str, options: str, reason: str) -> None:
+    given = f"--settings.{options}".split()
+    command = parse(["bench", "--methods", methods, *given])
+    with pytest.raises(InvalidChoice) as told:
+        command.check()  # type: ignore[attr-defined]
+    refused, _, why = str(told.value).partition(" changes nothing here: ")
+    assert given[0].startswith(refused) and why.startswith(reason)
+
+
+@pytest.mark.parametrize(
+    ("methods", "options"),
+    [
+        ("aihf", "sac.polyak 0.01 --settings.sac.critic plain"),
+        ("ipl,bc", "sac.polyak 0.01 --settings.sac.hidden 24 24 --settings.sac.discount 0.9"),
+        ("aihf", "cloning.steps 9 --settings.start clone --settings.from-clone.divergence-weight 2"),
+        ("irl,hybrid", "aihf.preference-weight 2"),
+        ("bc", "cloning.steps 9"),
+    ],
+)
+def test_where_it_has_one_it_is_taken(methods: str, options: str) -> None:
+    command = parse(["bench", "--methods", methods, *f"--settings.{options}".split()])
+    command.check()  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize(
     "spelling", ["--settings.steps", "--settings.sac.precision", "--settings.environments"]
 )
 def test_a_setting_has_one_spelling(spelling: str, capsys: pytest.CaptureFixture[str]) -> None:
