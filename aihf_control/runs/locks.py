@@ -144,7 +144,7 @@ class SeedLock:
         for path in self._held:
             content = _read(path)
             if content != self._content:
-                raise Locked(f"{path.parent}: this process lost it, perhaps halted for long; {_holder(content)}")
+                raise Locked(f"{path.parent}: this process lost it, halted for long; {_holder(content)}")
 
     def _beat(self) -> None:
         while not self._stop.wait(HEARTBEAT_SECONDS):

@@ -25,7 +25,8 @@ CHECKED = tuple(variables.VARIABLES)
 STAND_IN = """#!/bin/sh
 case "$*" in
     *aihf_control.cli.variables* | -c*) exec {python} "$@" ;;
-    "-m venv"*) mkdir -p .venv/bin; echo "prompt = 'aihf'" > .venv/pyvenv.cfg; cp "$0" .venv/bin/python; cp "$0" .venv/bin/aihf ;;
+    "-m venv"*) mkdir -p .venv/bin; cp "$0" .venv/bin/python; cp "$0" .venv/bin/aihf
+        echo "prompt = 'aihf'" > .venv/pyvenv.cfg ;;
     *) status=$(cat {fail} 2>/dev/null) ;;
 esac
 echo "$(basename "$0")" "$@" "${{PYTHONSAFEPATH+with PYTHONSAFEPATH}}" | sed 's/ *$//' >> {log}

@@ -196,7 +196,7 @@ def test_what_cannot_be_meant_is_one_line_before_anything_is_written(
 @pytest.mark.parametrize(
     ("methods", "options", "reason"),
     [
-        ("aihf,rlhf", "sac.polyak 0.01", "no critic has a target; with --settings.sac.critic plain they have"),
+        ("aihf,rlhf", "sac.polyak 0.01", "no critic has a target; with --settings.sac.critic plain they"),
         ("aihf", "sac.target-entropy -1 --settings.sac.no-tuned-temperature", "--settings.sac.no-tuned-"),
         ("aihf", "cloning.steps 9", "none of aihf starts from a clone"),
         ("aihf,oracle", "from-clone.warm-up-steps 9", "none of aihf, oracle is aligned from a clone"),
