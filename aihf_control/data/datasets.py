@@ -1,66 +1,31 @@
-"""Minari in and out: roll a policy out into a dataset on disk, and read any dataset of a known task."""
+"""Minari's datasets: where they are, and the episodes of any that is of a known task."""
 
 from __future__ import annotations
 
-import copy
 import difflib
 import os
 import re
-import shutil
-import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 
-import gymnasium as gym
 import h5py
 import minari
 import numpy as np
-from minari.data_collector.episode_buffer import EpisodeBuffer
 
 from aihf_control.arrays import require_shape
-from aihf_control.data.collect import Policy, roll_out
 from aihf_control.data.dataset_metadata import check_metadata
 from aihf_control.data.types import ACTION_SLACK, Episode
 from aihf_control.envs.tasks import TASKS, Task
 from aihf_control.errors import InvalidData
-from aihf_control.runs.files import (
-    read_json_if_there,
-    remove_leftovers,
-    require_room,
-    sha256,
-    temporary_beside,
-    write_json,
-)
+from aihf_control.runs.files import read_json_if_there, sha256
 
 MANIFEST = "manifest.json"
 EPISODES = "data/main_data.hdf5"
 
 TIERS = ("simple", "medium", "expert")
 
-OVERHEAD = 32 * 2**20
-"""Bytes that HDF5 adds at most to what some hundred episodes hold."""
-
 _DATASET_ID = re.compile(r"(?:[A-Za-z0-9_-]+/)*[A-Za-z0-9_-]+-v[0-9]+")
-
-
-@dataclass(frozen=True)
-class Reference:
-    """Mean returns that scores are normalised with, each over `episodes` episodes."""
-
-    random: float
-    expert: float
-    episodes: int
-
-
-@dataclass(frozen=True)
-class Provenance:
-    """Where a dataset comes from, for its metadata."""
-
-    algorithm: str
-    description: str
-    author: str = "aihf_control"
 
 
 def minari_root(root: Path) -> Path:
@@ -85,56 +50,19 @@ def dataset_id(task: Task, tier: str) -> str:
     return f"aihf/{task.name}/{tier}-v0"
 
 
-def build_dataset(
-    task: Task,
-    tier: str,
-    policy: Policy,
-    *,
-    transitions: int,
-    deterministic_share: float,
-    seed: int,
-    reference: Reference,
-    provenance: Provenance,
-    root: Path,
-    action_noise: float = 0.0,
-) -> str:
-    """Roll `policy` out into the Minari dataset `dataset_id(task, tier)` under `root`; return that id.
-
-    At least `transitions` steps in whole episodes, of which `deterministic_share` with the
-    deterministic policy. An existing dataset is replaced only once the new one is complete.
-    """
-    name = dataset_id(task, tier)
-    if transitions < 1 or not 0.0 <= deterministic_share <= 1.0:
-        raise InvalidData(f"{name}: {transitions} transitions with a share of {deterministic_share}")
-    require_room(root, 2 * transitions * _step_bytes(task) + OVERHEAD)
-    wanted = round(transitions * deterministic_share)
-    fixed, sampled = (
-        roll_out(task, policy, transitions=n, seed=seed, deterministic=mode, action_noise=action_noise)
-        for mode, n in ((True, wanted), (False, transitions - wanted))
-    )
-    steps = [sum(len(episode) for episode in part) for part in (fixed, sampled)]
-    description = (
-        f"{provenance.description} {sum(steps)} transitions in {len(fixed) + len(sampled)} whole episodes "
-        f"of {task.env_id}, rollout seed {seed}: {steps[0]} by the deterministic policy, {steps[1]} by the "
-        f"stochastic policy, Gaussian action noise of standard deviation {action_noise:g}."
-    )
-    _store(name, fixed + sampled, task, reference, provenance, description, root)
-    return name
-
-
 def content_of(dataset_id: str, root: Path, download: bool = False) -> str:
     """The SHA-256 of a dataset's episodes, by which what was made of it is found again.
 
     With `download`, a dataset that is not under `root` is fetched first (needs `minari[hf]`). Raises
     `InvalidData`.
     """
-    folder = _folder(dataset_id, root)
+    folder = folder_of(dataset_id, root)
     if not folder.exists():
         if not download or _is_own(dataset_id):
             raise InvalidData(f"dataset {dataset_id} is not in {root}: {_how_to_get(dataset_id, root)}")
         _download(dataset_id, root)
     try:
-        return sha256(_folder(dataset_id, root) / EPISODES)
+        return sha256(folder_of(dataset_id, root) / EPISODES)
     except OSError as error:
         raise InvalidData(f"dataset {dataset_id}: {EPISODES} cannot be read ({error.strerror})") from None
 
@@ -148,7 +76,7 @@ def load_episodes(
     task's. Raises `InvalidData` naming the dataset, and the episode where one is at fault.
     """
     found = content_of(dataset_id, root, download)
-    data = _folder(dataset_id, root) / "data"
+    data = folder_of(dataset_id, root) / "data"
     _check_hash(dataset_id, data.parent, found)
     check_metadata(dataset_id, data / "metadata.json", task, other_environment=other_environment)
     episodes: list[Episode] = []
@@ -197,69 +125,8 @@ def _check_hash(dataset_id: str, folder: Path, found: str) -> None:
         )
 
 
-def _store(
-    name: str,
-    episodes: Sequence[Episode],
-    task: Task,
-    reference: Reference,
-    provenance: Provenance,
-    description: str,
-    root: Path,
-) -> None:
-    """Write the dataset beside its final place, then swap it in."""
-    root.mkdir(parents=True, exist_ok=True)
-    target = _folder(name, root)
-    remove_leftovers(root)
-    staging = temporary_beside(root / MANIFEST)  # hidden, so that Minari does not list it
-    staging.mkdir()
-    try:
-        spec = copy.deepcopy(gym.spec(task.env_id))
-        spec.max_episode_steps = task.horizon
-        with _minari_in(staging), warnings.catch_warnings():
-            warnings.simplefilter("ignore", UserWarning)  # about the permalink and e-mail left out
-            minari.create_dataset_from_buffers(
-                dataset_id=name,
-                buffer=[_buffer(episode) for episode in episodes],
-                env=spec,
-                algorithm_name=provenance.algorithm,
-                author=provenance.author,
-                ref_min_score=reference.random,
-                ref_max_score=reference.expert,
-                num_episodes_average_score=reference.episodes,
-                description=description,
-            )
-        hashes = {EPISODES: sha256(staging / name / EPISODES)}
-        write_json(staging / name / MANIFEST, {"sha256": hashes})
-        for namespace in Path(name).parents[:-1]:
-            (root / namespace).mkdir(parents=True, exist_ok=True)
-            about = namespace / "namespace_metadata.json"
-            os.replace(staging / about, root / about)
-        if target.exists():
-            os.replace(target, staging / "replaced")
-        os.replace(staging / name, target)
-    finally:
-        shutil.rmtree(staging, ignore_errors=True)
-
-
-def _step_bytes(task: Task) -> int:
-    """Of a recorded step: observation and reward in float64, action in float32, two marks."""
-    return 8 * (task.observation_size + 1) + 4 * task.action_size + 2
-
-
-def _buffer(episode: Episode) -> EpisodeBuffer:
-    """Actions in the environment's float32; the end is a truncation unless it is a termination."""
-    last = np.arange(1, len(episode) + 1) == len(episode)
-    return EpisodeBuffer(
-        observations=episode.observations,
-        actions=episode.actions.astype(np.float32),
-        rewards=episode.rewards,
-        terminations=last & episode.terminated,
-        truncations=last & (not episode.terminated),
-    )
-
-
 @contextmanager
-def _minari_in(root: Path) -> Iterator[None]:
+def minari_in(root: Path) -> Iterator[None]:
     """Minari takes the folder it writes and downloads to from the process environment alone."""
     before = os.environ.get("MINARI_DATASETS_PATH")
     os.environ["MINARI_DATASETS_PATH"] = str(root)
@@ -278,7 +145,7 @@ def require_id(dataset_id: str) -> None:
         raise InvalidData(f"dataset id {dataset_id!r} is malformed: write it like mujoco/hopper/expert-v0")
 
 
-def _folder(dataset_id: str, root: Path) -> Path:
+def folder_of(dataset_id: str, root: Path) -> Path:
     """The dataset's folder, once its id cannot lead out of `root`, by its letters or by a link."""
     require_id(dataset_id)
     folder = root / dataset_id
@@ -305,7 +172,7 @@ def _how_to_get(dataset_id: str, root: Path) -> str:
 def _download(dataset_id: str, root: Path) -> None:
     root.mkdir(parents=True, exist_ok=True)
     try:
-        with _minari_in(root):
+        with minari_in(root):
             minari.download_dataset(dataset_id)
     except Exception as error:  # Minari lets its storage clients' own exceptions through
         how = _how_to_get(dataset_id, root)

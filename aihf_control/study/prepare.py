@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
-from aihf_control.data import datasets
+from aihf_control.data import dataset_writer, datasets
 from aihf_control.data import feedback as feedback_module
 from aihf_control.data.collect import Policy, roll_out
 from aihf_control.data.feedback import HELD_OUT_SHARE, FeedbackConfig, Sources
@@ -79,15 +79,15 @@ def build_data(task: Task, folders: Folders, say: Say, *, tiers: Sequence[str] =
     manifest, root = reference_policies.read_manifest(task, folder), datasets.minari_root(folders.root)
     use_one_thread()
     known = manifest.references
-    reference = datasets.Reference(known.random, known.expert, reference_policies.EPISODES)
+    reference = dataset_writer.Reference(known.random, known.expert, reference_policies.EPISODES)
     for tier in tiers:
         entry = manifest.policy(tier)
-        provenance = datasets.Provenance(
+        provenance = dataset_writer.Provenance(
             algorithm="SAC (aihf_control oracle)",
             description=f"Seed {entry.seed} after {entry.steps} steps of SAC on the true reward, "
             f"mean return {entry.return_mean:.0f} over {entry.episodes} episodes.",
         )
-        name = datasets.build_dataset(
+        name = dataset_writer.build_dataset(
             task,
             tier,
             reference_policies.load_policy(task, tier, folder),

@@ -1,6 +1,7 @@
 """Minari in and out, on the real Hopper with a small NumPy policy."""
 
 import json
+import os
 import shutil
 import subprocess
 import sys
@@ -14,9 +15,10 @@ import pytest
 from minari.dataset.minari_storage import MinariStorage
 
 from aihf_control.arrays import Floats
-from aihf_control.data import datasets
+from aihf_control.data import dataset_writer, datasets
 from aihf_control.data.collect import roll_out
-from aihf_control.data.datasets import Provenance, Reference, build_dataset, load_episodes, minari_root
+from aihf_control.data.dataset_writer import Provenance, Reference, build_dataset
+from aihf_control.data.datasets import load_episodes, minari_root
 from aihf_control.data.types import Episode, Transitions
 from aihf_control.envs.tasks import TASKS, make_env
 from aihf_control.errors import InvalidData
@@ -352,7 +354,7 @@ def test_arguments_that_are_the_usual_ones_are_no_difference(root: Path) -> None
 def test_without_room_or_permission_nothing_is_rolled_out(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(datasets, "roll_out", lambda *_, **__: pytest.fail("rolled out"))
+    monkeypatch.setattr(dataset_writer, "roll_out", lambda *_, **__: pytest.fail("rolled out"))
     with monkeypatch.context() as full:
         full.setattr(shutil, "disk_usage", lambda path: shutil._ntuple_diskusage(10**9, 10**9, 10**6))
         with pytest.raises(
@@ -363,6 +365,38 @@ def test_without_room_or_permission_nothing_is_rolled_out(
     with pytest.raises(CannotWrite, match="file is no folder"):
         build(tmp_path / "file" / "minari")
     assert [path.name for path in tmp_path.iterdir()] == ["file"]
+
+
+FULL = """
+import os, resource, sys
+from pathlib import Path
+from foreign import build_foreign
+from aihf_control.runs.files import CannotWrite
+resource.setrlimit(resource.RLIMIT_FSIZE, (int(sys.argv[2]),) * 2)
+try:
+    build_foreign(Path(sys.argv[1]), "lab/hopper/random-v0", seed=0)
+except CannotWrite as told:
+    print(told)
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="HDF5 is held apart by fork")
+@pytest.mark.parametrize("size", [4_000, 12_000])
+def test_a_disk_that_fills_while_hdf5_writes_is_one_line_and_nothing_is_left(
+    tmp_path: Path, size: int
+) -> None:
+    """As full from some byte of the file on: a limit on its size gives HDF5 the same errors."""
+    root, support = tmp_path / "minari", Path(__file__).parents[1] / "support"
+    done = subprocess.run(
+        [sys.executable, "-c", FULL, str(root), str(size)],
+        env=os.environ | {"PYTHONPATH": os.pathsep.join([str(support), *sys.path])},
+        capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    target = root / "aihf/hopper/expert-v0"
+    told = f"{target} cannot be written: File too large: raise the limit on a file's size (ulimit -f) and run"
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.startswith(told) and done.stdout.count("\n") == 1
+    assert list(root.iterdir()) == []
 
 
 def test_what_a_killed_build_left_is_cleared_by_the_next(root: Path) -> None:
@@ -450,13 +484,13 @@ def test_a_downloaded_dataset_is_checked_like_any_other(
 ) -> None:
     def download(name: str) -> None:
         """Stands in for the network: Minari puts the folder where its environment variable says."""
-        shutil.copytree(root / EXPERT, Path(datasets.os.environ["MINARI_DATASETS_PATH"]) / name)
+        shutil.copytree(root / EXPERT, Path(os.environ["MINARI_DATASETS_PATH"]) / name)
 
     monkeypatch.setattr(minari, "download_dataset", download)
     monkeypatch.delenv("MINARI_DATASETS_PATH", raising=False)
     fetched = load_episodes("mujoco/hopper/expert-v0", SHORT, tmp_path / "new", download=True)
     assert same(fetched[0], load_episodes(EXPERT, SHORT, root)[0])
-    assert "MINARI_DATASETS_PATH" not in datasets.os.environ
+    assert "MINARI_DATASETS_PATH" not in os.environ
     with pytest.raises(InvalidData, match="needs Walker2d-v5"):
         load_episodes("mujoco/hopper/medium-v0", TASKS["walker2d"], tmp_path / "new", download=True)
 

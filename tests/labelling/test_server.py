@@ -22,7 +22,7 @@ from counted import episodes
 from screen import chromium, need_gl, watch
 
 from aihf_control.cli.main import main
-from aihf_control.data.datasets import Provenance, Reference, build_dataset
+from aihf_control.data.dataset_writer import Provenance, Reference, build_dataset
 from aihf_control.data.human_labels import read_labelled
 from aihf_control.envs.tasks import TASKS
 from aihf_control.errors import InvalidChoice
