@@ -16,6 +16,7 @@ from aihf_control.cli.study_command import Axes, StudyCommand, say, typed_comman
 from aihf_control.cluster import status
 from aihf_control.cluster.estimate import Kind, Pace, longest_first, paces
 from aihf_control.cluster.job_display import JobDisplay
+from aihf_control.cluster.job_line import HAS_LINES
 from aihf_control.cluster.local import LocalJobs
 from aihf_control.cluster.plan import SEEDS_PER_JOB, Group, job_arguments, plan
 from aihf_control.cluster.submissions import Submission, new_folder, now, write_submission
@@ -52,9 +53,9 @@ class Bench(StudyCommand):
         self.check()
         planned = self.planned()
         axes = replace(self.axes(), study=planned[0][0].name)
-        if self.kind() == "CPU":
+        if self.kind() == "CPU" and HAS_LINES:
             return self.run_here(axes, self.groups(axes, SEEDS_PER_JOB))
-        self.train(planned)
+        self.train(planned)  # one batch after the other in this process
         return self.report(axes)
 
     def check(self) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import signal
 import sys
 from contextlib import suppress
 from importlib import import_module
@@ -32,6 +31,10 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "video": ("video:Video", "Film a run's saved policy."),
 }
 """The class in this folder, imported when it is asked for: `aihf --help` needs no torch."""
+
+
+SHUT = 141
+"""Exit status where nobody reads the output: 128 and the number of SIGPIPE."""
 
 
 class Command(Protocol):
@@ -104,7 +107,7 @@ def main(arguments: list[str] | None = None) -> int:
         _tell("aihf: nobody reads standard output any more; the same command goes on from the last round")
         with suppress(OSError, ValueError):  # nor does the interpreter write there at its end
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 128 + signal.SIGPIPE
+        return SHUT
     except (UserError, OSError) as error:
         message = str(error) if typed_by_make() else in_flags(str(error))
         _tell(f"aihf: {message}")

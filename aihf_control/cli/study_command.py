@@ -7,7 +7,6 @@ import shlex
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Annotated, Any, Self
 
@@ -18,6 +17,7 @@ from aihf_control.cli.variables import SWITCHES, VARIABLES
 from aihf_control.cluster.job_line import Starter
 from aihf_control.data.feedback import OF_THE_TEACHER, FeedbackConfig
 from aihf_control.data.types import Feedback
+from aihf_control.envs.backends import choose_backend
 from aihf_control.envs.tasks import TASKS, Task
 from aihf_control.errors import InvalidChoice, InvalidData, choose
 from aihf_control.methods.external import register
@@ -135,10 +135,8 @@ class StudyCommand:
             value = getattr(self, name.lower(), None)
             if value is not None and name not in SWITCHES:
                 row.check(str(value))
-        if self.environments == "envpool" and find_spec("envpool") is None:
-            raise InvalidChoice(
-                "ENVIRONMENTS=envpool needs EnvPool: pip install -c constraints.txt -e '.[fast]'"
-            )
+        if self.environments != "auto":
+            choose_backend(self.environments, "")
         self.sized_settings()
         feedback_source(self.demonstrations, self.preferences, self.preference_file, self.feedback)
         if self.tensorboard:

@@ -14,6 +14,7 @@ from aihf_control.cli.bench import Bench
 from aihf_control.cli.study_command import Axes, say, typed_command, variable
 from aihf_control.cluster import slurm, status
 from aihf_control.cluster.estimate import Kind, estimate
+from aihf_control.cluster.job_line import HAS_LINES
 from aihf_control.cluster.plan import SEEDS_PER_JOB, Group
 from aihf_control.cluster.submissions import read_submission, write_submission
 from aihf_control.errors import InvalidChoice
@@ -56,6 +57,8 @@ class Sweep(Bench):
             wrong = [name for name, value in {**given, **others}.items() if value]
             if wrong:
                 raise InvalidChoice(f"{wrong[0]} is of CLUSTER=slurm: leave it out, or add CLUSTER=slurm")
+            if not HAS_LINES:
+                raise InvalidChoice("CLUSTER=local needs Linux or macOS: `aihf bench` trains without jobs")
             return
         if self.gpus not in (0, 1):
             raise InvalidChoice(f"GPUS={self.gpus}: a job is one batch on one GPU, or on none: 0 or 1")

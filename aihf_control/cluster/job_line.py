@@ -1,7 +1,7 @@
 """The line between a local job and the process that started it: a socket that both hold one end of.
 
-The job sends a `Tick` a message. Nothing is sent the other way; but an end of file tells the job that who
-started it is gone, however it went, so that no job is left behind with its seeds locked.
+The job sends a `Tick` a line of text. Nothing is sent the other way; but an end of file tells the job that
+who started it is gone, however it went, so that no job is left behind with its seeds locked.
 """
 
 from __future__ import annotations
@@ -19,6 +19,9 @@ from aihf_control.runs.signals import REQUEUE_ME
 
 _LONGEST = 4096
 
+HAS_LINES = hasattr(socket, "AF_UNIX")
+"""Whether a process can be given an end of a socket here; not on Windows."""
+
 
 class Starter:
     """A job's end, of which it was given the `descriptor`."""
@@ -30,7 +33,7 @@ class Starter:
     def tell(self, tick: Tick) -> None:
         """Send it, or drop it if nobody has read for a while: a job never waits for its reader."""
         with suppress(OSError):
-            self._socket.send(json.dumps(asdict(tick)).encode(), socket.MSG_DONTWAIT)
+            self._socket.send(f"{json.dumps(asdict(tick))}\n".encode(), socket.MSG_DONTWAIT)
 
     def _watch(self) -> None:
         with suppress(OSError):
@@ -42,8 +45,9 @@ class Line:
     """The starter's end; `theirs` is the job's, until `hand_over` closes it here."""
 
     def __init__(self) -> None:
-        self._ours, self.theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        self._ours, self.theirs = socket.socketpair()
         self._ours.setblocking(False)
+        self._rest = b""
 
     def hand_over(self) -> None:
         """The job has its end now."""
@@ -52,8 +56,12 @@ class Line:
     def ticks(self) -> Iterator[Tick]:
         """What the job has sent since the last call."""
         with suppress(OSError):  # among them: nothing is there to be read
-            while message := self._ours.recv(_LONGEST):
-                yield Tick(**json.loads(message))
+            while some := self._ours.recv(_LONGEST):
+                self._rest += some
+        *lines, self._rest = self._rest.split(b"\n")
+        for line in lines:
+            with suppress(ValueError, TypeError):  # torn, where a full socket took a part of it
+                yield Tick(**json.loads(line))
 
     def close(self) -> None:
         """The job ended, or is to end at once."""

@@ -3,13 +3,11 @@ worker process starts without it."""
 
 from __future__ import annotations
 
-from importlib.util import find_spec
-
 from aihf_control.envs.environments import Environments, SerialEnvironments, Steps
-from aihf_control.envs.envpool import EnvPoolEnvironments
+from aihf_control.envs.envpool import EnvPoolEnvironments, why_not
 from aihf_control.envs.tasks import BACKENDS, Task
-from aihf_control.envs.workers import WorkerEnvironments
-from aihf_control.errors import choose
+from aihf_control.envs.workers import HAS_WORKERS, WorkerEnvironments
+from aihf_control.errors import InvalidChoice, choose
 
 __all__ = ["Environments", "Steps", "choose_backend", "make_environments"]
 
@@ -17,14 +15,21 @@ __all__ = ["Environments", "Steps", "choose_backend", "make_environments"]
 def choose_backend(name: str, device: str) -> str:
     """The backend that `auto` means on a device of type `device`; any other name is checked and kept.
 
-    On a CPU the update uses all cores and one loop is best. Beside a GPU they are free to simulate.
+    On a CPU the update uses all cores and one loop is best. Beside a GPU they are free to simulate. Raises
+    `InvalidChoice` for one that cannot be had here.
     """
     choose("ENVIRONMENTS", name, BACKENDS)
+    if name == "envpool" and (fault := why_not()):
+        raise InvalidChoice(fault)
+    if name == "workers" and not HAS_WORKERS:
+        raise InvalidChoice("ENVIRONMENTS=workers needs Linux or macOS: choose serial")
     if name != "auto":
         return name
     if device != "cuda":
         return "serial"
-    return "workers" if find_spec("envpool") is None else "envpool"
+    if why_not() is None:
+        return "envpool"
+    return "workers" if HAS_WORKERS else "serial"
 
 
 def make_environments(

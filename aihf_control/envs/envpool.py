@@ -99,9 +99,19 @@ def make_pool(task: Task, seeds: Sequence[int], threads: int, *, fixed_horizon: 
     )
 
 
-def _load() -> Any:
+def why_not() -> str | None:
+    """In one line why EnvPool cannot be used: it is missing, or does not fit to what is there; else None."""
     try:
-        return import_module("envpool")
-    except ModuleNotFoundError:
-        message = "ENVIRONMENTS=envpool needs EnvPool: pip install 'aihf_control[fast]', or choose workers"
-        raise InvalidChoice(message) from None
+        import_module("envpool")
+    except (ImportError, OSError) as error:  # OSError: of a shared library
+        return (
+            f"ENVIRONMENTS=envpool needs EnvPool ({' '.join(str(error).split())}): "
+            "pip install -c constraints.txt -e '.[fast]', or choose workers"
+        )
+    return None
+
+
+def _load() -> Any:
+    if fault := why_not():
+        raise InvalidChoice(fault)
+    return import_module("envpool")

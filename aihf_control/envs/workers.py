@@ -26,6 +26,9 @@ from aihf_control.envs.worker_process import FAILED, FAULTS, RESET, STEP, Block,
 from aihf_control.hardware import ONE_THREAD, usable_cores
 from aihf_control.runs.signals import PREEMPTING
 
+HAS_WORKERS = hasattr(signal, "pthread_sigmask")
+"""Whether a worker can be started here; not on Windows."""
+
 SECONDS_TO_END = 5.0  # a worker that is in the middle of a step has so long to finish it
 
 _START = (

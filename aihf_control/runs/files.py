@@ -33,6 +33,8 @@ _REMEDIES = {
     errno.EFBIG: "raise the limit on a file's size (ulimit -f)",
     errno.EROFS: "choose a folder that can be written",
     errno.EACCES: "choose a folder that you may write",
+    errno.ENOLCK: "set HDF5_USE_FILE_LOCKING=FALSE, as for a file system without locks",
+    errno.ENOSYS: "set HDF5_USE_FILE_LOCKING=FALSE, as for a file system without locks",
 }
 
 
@@ -121,6 +123,8 @@ def write_all(descriptor: int, content: bytes) -> None:
 
 
 def _sync_folder(folder: Path) -> None:
+    if not hasattr(os, "O_DIRECTORY"):
+        return  # Windows opens no folder
     descriptor = os.open(folder, os.O_RDONLY)
     try:
         os.fsync(descriptor)

@@ -50,17 +50,20 @@ class Process:
 
     def is_alive(self) -> bool:
         """Whether it surely runs: it is of this machine and this container, which can tell."""
-        return self.is_local() and _runs(self.pid, self.started)
+        return self.is_local() and _runs(self.pid, self.started) is True
 
     def is_dead(self) -> bool:
         """Whether it surely runs no more. False too where this machine cannot tell: on other hosts."""
         if self.is_local():
-            return not _runs(self.pid, self.started)
+            return _runs(self.pid, self.started) is False
         here = Process.current()
         return self.host == here.host and self.boot != here.boot
 
 
-def _runs(pid: int, started: int) -> bool:
+def _runs(pid: int, started: int) -> bool | None:
+    """None on Windows, where `os.kill` with 0 does not ask but sends Ctrl-C."""
+    if os.name == "nt":
+        return None
     try:
         os.kill(pid, 0)
     except (ProcessLookupError, OverflowError):

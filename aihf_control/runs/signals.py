@@ -8,7 +8,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
 
-PREEMPTING = (signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2, signal.SIGHUP)
+PREEMPTING = tuple(
+    getattr(signal, name) for name in ("SIGTERM", "SIGUSR1", "SIGUSR2", "SIGHUP") if hasattr(signal, name)
+)
+"""What tells a process to stop; Windows has the first alone."""
 REQUEUE_ME = 75
 """Exit status of a preempted process, `EX_TEMPFAIL`: run the same command again and it goes on."""
 

@@ -81,6 +81,17 @@ def test_a_job_tells_how_far_it_is_and_ends_with_who_started_it() -> None:
     process.stdout.close()
 
 
+def test_a_line_that_came_in_pieces_is_read_once_it_is_whole_and_a_torn_one_is_left_out() -> None:
+    line = Line()
+    whole = b'{"done": 1, "total": 2, "result": "", "pace": ""}\n'
+    line.theirs.sendall(whole + whole[:20])
+    assert [tick.done for tick in line.ticks()] == [1]
+    line.theirs.sendall(whole[20:] + whole[:20] + whole + whole)
+    assert [tick.done for tick in line.ticks()] == [1, 1]
+    line.theirs.close()
+    line.close()
+
+
 def test_ticks_are_two_a_second() -> None:
     told: list[Tick] = []
     now = 0.0

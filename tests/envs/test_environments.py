@@ -244,8 +244,8 @@ def test_auto_takes_one_process_on_a_cpu_and_the_fastest_there_is_beside_a_gpu(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     assert choose_backend("auto", "cpu") == "serial"
-    for installed, name in ((None, "workers"), (object(), "envpool")):
-        monkeypatch.setattr("aihf_control.envs.backends.find_spec", lambda module, found=installed: found)
+    for fault, name in (("it is missing", "workers"), (None, "envpool")):
+        monkeypatch.setattr("aihf_control.envs.backends.why_not", lambda found=fault: found)
         assert choose_backend("auto", "cuda") == name
         assert choose_backend("serial", "cuda") == "serial"
     with pytest.raises(InvalidChoice, match="ENVIRONMENTS=worker is not known: did you mean workers"):

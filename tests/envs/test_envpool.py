@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import fields, replace
 from importlib.util import find_spec
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
 import aihf_control.envs.envpool as fast
+from aihf_control.cli.main import main
+from aihf_control.envs.backends import choose_backend
 from aihf_control.envs.environments import SerialEnvironments, Steps
 from aihf_control.envs.envpool import EnvPoolEnvironments, make_pool
 from aihf_control.envs.tasks import TASKS, Task, make_env
@@ -38,13 +42,29 @@ def random_actions(seed: int, steps: int, count: int, task: Task = HOPPER) -> np
     return rng.uniform(-1, 1, (steps, count, task.action_size)).astype(np.float32)
 
 
-def test_without_envpool_the_error_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
-    def missing(name: str) -> Any:
-        raise ModuleNotFoundError(name)
+@pytest.mark.parametrize(
+    "fault",
+    [
+        ModuleNotFoundError("No module named 'envpool'"),
+        ImportError("libstdc++.so.6: version `GLIBCXX_3.4.32'\nnot found"),
+        OSError("cannot open shared object file"),
+    ],
+)
+def test_an_envpool_that_cannot_be_imported_is_said_with_its_own_words_before_anything_is_built(
+    fault: Exception, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def broken(name: str) -> Any:
+        raise fault
 
-    monkeypatch.setattr(fast, "import_module", missing)
-    with pytest.raises(InvalidChoice, match=r"pip install 'aihf_control\[fast\]'"):
+    monkeypatch.setattr(fast, "import_module", broken)
+    words = " ".join(str(fault).split())
+    told = f"needs EnvPool ({words}): pip install -c constraints.txt -e '.[fast]', or choose workers"
+    with pytest.raises(InvalidChoice, match=re.escape(told)):
         pool(HOPPER, 1)
+    assert main(["bench", "--environments", "envpool", "--root", str(tmp_path)]) == 2
+    assert capsys.readouterr().err == f"aihf: --environments envpool {told}\n"
+    assert list(tmp_path.iterdir()) == []
+    assert choose_backend("auto", "cuda") == "workers"
 
 
 def test_evaluation_is_sent_to_gymnasiums_own_environments() -> None:
