@@ -12,7 +12,6 @@ from aihf_control.learn.batch_norm import NormalisedMLP
 from aihf_control.learn.seed_mlp import SeedMLP
 
 LOG_STD_MIN, LOG_STD_MAX = -20.0, 2.0
-REFERENCE_LOG_STD = -3.0  # a narrower clone of deterministic demonstrations would forbid everything else
 TANH_EPSILON = 1e-6  # keeps log(1 - tanh²) finite; Stable-Baselines3's value
 ACTION_EDGE = 1e-3  # recorded actions are read this far inside ±1, where their density is finite
 
@@ -64,6 +63,13 @@ class SquashedGaussianActor(nn.Module):
         mean, log_std = outputs.split(self.actions, dim=-1)
         return mean, log_std.clamp(LOG_STD_MIN, LOG_STD_MAX)
 
+    @torch.no_grad()
+    def spread_evenly(self, width: float) -> None:
+        """Make σ before squashing `width` at all observations; the mode stays as it is."""
+        weight, bias = self.body.layers()[-1]
+        weight[..., self.actions :] = 0.0
+        bias[..., self.actions :] = math.log(width)
+
     def act(self, observations: Tensor, noise: Tensor) -> Tensor:
         """Actions (S, B, A) of the stochastic policy, by `noise` (S, B, A)."""
         mean, log_std = self.distribution(observations, exact=True)
@@ -83,7 +89,7 @@ class SquashedGaussianActor(nn.Module):
         if reference is not None:
             with torch.no_grad():
                 goal, log_width = reference.distribution(observations)
-            return actions, gaussian_divergence(mean, log_std, goal, log_width.clamp(min=REFERENCE_LOG_STD))
+            return actions, gaussian_divergence(mean, log_std, goal, log_width)
         gaussian = -0.5 * noise.square() - log_std - 0.5 * math.log(2 * math.pi)
         return actions, (gaussian - torch.log(1 - actions.square() + TANH_EPSILON)).sum(-1)
 

@@ -63,6 +63,8 @@ class SACConfig:
     batch_size: Count = 256
     learning_rate: Positive | None = None
     """None: as published for the critics, 1e-3 with batch-norm and 3e-4 for plain."""
+    actor_learning_rate: tyro.conf.Suppress[Positive | None] = None
+    """None: the critics'; a policy that starts from the clone brings its own (`from_clone`)."""
     policy_delay: Count | None = None
     """Updates of the critics for each one of actor and temperature; None: as published, 3 and 1."""
     initial_temperature: Positive = 1.0
@@ -187,7 +189,8 @@ class SAC:
         start = torch.full((len(seeds),), config.initial_temperature, device=device)
         self.log_temperature = nn.Parameter(start.log())
         self.target_entropy = -float(actions) if config.target_entropy is None else config.target_entropy
-        self.actor_optimiser = Adam(self.actor.body.flat, form.learning_rate, form.first_moment)
+        actor_rate = config.actor_learning_rate or form.learning_rate
+        self.actor_optimiser = Adam(self.actor.body.flat, actor_rate, form.first_moment)
         self.critic_optimiser = Adam(self.critic.body.flat, form.learning_rate, form.first_moment)
         self.temperature_optimiser = Adam(self.log_temperature, form.learning_rate)
 

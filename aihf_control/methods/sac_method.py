@@ -37,8 +37,13 @@ class SACMethod(Method):
         config, self._explore = settings.sac, Exploration(random_until=settings.sac.random_steps)
         from_clone = "clone" in (start, settings.start)
         if from_clone:
-            config = replace(config, initial_temperature=settings.from_clone.divergence_weight)
-            self._explore = Exploration(critic_only_until=settings.from_clone.warm_up_steps)
+            begin = settings.from_clone
+            config = replace(
+                config,
+                initial_temperature=begin.divergence_weight,
+                actor_learning_rate=begin.learning_rate,
+            )
+            self._explore = Exploration(critic_only_until=begin.warm_up_steps)
         self.total_steps = settings.steps
         self.loop = SACLoop(
             context.task,
@@ -86,6 +91,7 @@ class SACMethod(Method):
         if self.sac.reference is None:
             return {}
         metrics = self.context.clone(self.actor)
+        self.actor.spread_evenly(self.context.settings.from_clone.width)
         self.sac.reference.load_state_dict(self.actor.state_dict())
         return metrics
 

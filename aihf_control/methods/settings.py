@@ -73,6 +73,12 @@ class FromCloneConfig:
 
     divergence_weight: Positive = 0.3
     """β. A fitted reward's deviation on the preference data is near 0.15 on every task."""
+    width: Positive = 0.1
+    """σ of π⁰ before squashing, the same everywhere, around the clone's mode. The likelihood's own σ is wide
+    where demonstrated actions jump between their limits: samples of such a clone fall where its mode runs."""
+    learning_rate: Positive = 3e-5
+    """Of the policy. So narrow a π⁰ makes the KL stiff: one step at SAC's own rate strays further than β
+    allows."""
     warm_up_steps: Amount = 10_000
     """SAC steps in which the critic alone learns: beyond π⁰'s own narrow actions it has seen nothing, and SAC
     would unlearn π⁰ within some thousand steps."""

@@ -1,6 +1,5 @@
 """Batched networks against `torch.nn.Linear` and `torch.distributions`, one member at a time."""
 
-import copy
 import math
 
 import pytest
@@ -10,7 +9,7 @@ from torch.distributions import Independent, Normal, TransformedDistribution, kl
 from torch.distributions.transforms import TanhTransform
 
 from aihf_control.learn.adam import Adam
-from aihf_control.learn.networks import ACTION_EDGE, REFERENCE_LOG_STD, SquashedGaussianActor, TwinCritic
+from aihf_control.learn.networks import ACTION_EDGE, SquashedGaussianActor, TwinCritic
 from aihf_control.learn.randomness import SeedStreams
 from aihf_control.learn.seed_mlp import SeedMLP, _FlatMLP
 
@@ -262,17 +261,13 @@ def test_the_cost_against_a_reference_is_the_divergence_of_the_two_gaussians() -
     assert other.body.flat.grad is None
 
 
-def test_a_reference_narrower_than_its_floor_counts_as_wide_as_the_floor() -> None:
-    wide, observations = actor(), draw(MEMBERS, BATCH, 4)
-    narrow = copy.deepcopy(wide)
-    with torch.no_grad():
-        for policy, log_std in ((wide, 0.0), (narrow, -10.0)):
-            policy.body.flat.zero_()
-            policy.body.layers()[-1][1][..., 2:] = log_std
-    _, cost = wide.sample(observations, draw(MEMBERS, BATCH, 2, seed=1), narrow)
-    # by hand, for each of two dimensions: log(σ⁰/σ) + σ²/(2·σ⁰²) − ½ with σ = 1, means 0
-    one = REFERENCE_LOG_STD + 0.5 * math.exp(-2 * REFERENCE_LOG_STD) - 0.5
-    torch.testing.assert_close(cost, torch.full_like(cost, 2 * one))
+def test_spread_evenly_the_mode_stays_and_every_width_is_the_same() -> None:
+    policy, observations = actor(), draw(MEMBERS, BATCH, 4)
+    mode = policy.mode(observations)
+    policy.spread_evenly(0.1)
+    assert torch.equal(policy.mode(observations), mode)
+    log_std = policy.distribution(observations)[1]
+    torch.testing.assert_close(log_std.exp(), torch.full_like(log_std, 0.1))
 
 
 def test_mode_is_the_sample_without_noise() -> None:

@@ -66,10 +66,11 @@ def test_demonstrated_steps_reach_the_hybrid_alone(share: float, reached: bool) 
 
 @pytest.mark.parametrize("name", ["aihf", "irl", "rlhf"])
 def test_from_the_same_clone_alignment_differs_in_its_reward_alone(name: str) -> None:
-    """Same policy, same π⁰, same β, same warm-up, in which the policy stays the clone."""
+    """Same policy, same π⁰, same β, same warm-up, in which the policy stays the clone, of one width."""
     settings = replace(toy.SETTINGS, start="clone", rlhf=replace(toy.SETTINGS.rlhf, reward_steps=20))
     (clone, _), (method, _) = start("bc"), start(name, settings)
     clone.start()
+    clone.actor.spread_evenly(settings.from_clone.width)
     method.start()
     assert method.sac is not None and method.sac.reference is not None
     for policy in (method.actor, method.sac.reference):

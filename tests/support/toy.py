@@ -64,7 +64,7 @@ SETTINGS = Settings(
                         gradient_penalty=20.0, magnitude_penalty=0.1),
     aihf=AIHFConfig(reward_steps=50, rollout_episodes=20, demonstration_weight=2.0),
     rlhf=RLHFConfig(reward_steps=1_500),
-    from_clone=FromCloneConfig(divergence_weight=0.05, warm_up_steps=100),
+    from_clone=FromCloneConfig(divergence_weight=0.05, width=0.3, learning_rate=1e-3, warm_up_steps=100),
     ipl=IPLConfig(pairs_per_update=32, transitions_per_update=64, regularisation=0.1, temperature=0.1,
                   demonstration_share=0.5),
     cpl=CPLConfig(learning_rate=1e-3),
