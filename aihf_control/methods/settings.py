@@ -71,7 +71,7 @@ class RLHFConfig:
 class FromCloneConfig:
     """Alignment that starts from the clone of the demonstrations, π⁰: c = β·KL(π‖π⁰) in L3."""
 
-    divergence_weight: Positive = 0.3
+    divergence_weight: Positive = 1.0
     """β. A fitted reward's deviation on the preference data is near 0.15 on every task."""
     width: Positive = 0.1
     """σ of π⁰ before squashing, the same everywhere, around the clone's mode. The likelihood's own σ is wide
