@@ -24,7 +24,7 @@ from minari.data_collector.episode_buffer import EpisodeBuffer
 from aihf_control.data.collect import Policy, roll_out
 from aihf_control.data.datasets import EPISODES, MANIFEST, dataset_id, folder_of, minari_in
 from aihf_control.data.types import Episode
-from aihf_control.envs.tasks import Task
+from aihf_control.envs.tasks import Task, without_deprecations
 from aihf_control.errors import InvalidData
 from aihf_control.runs.files import (
     naming,
@@ -135,7 +135,7 @@ def _create(
     provenance: Provenance,
     description: str,
 ) -> None:
-    with warnings.catch_warnings():
+    with without_deprecations(), warnings.catch_warnings():
         warnings.simplefilter("ignore", UserWarning)  # about the permalink and e-mail left out
         minari.create_dataset_from_buffers(
             dataset_id=name,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -15,7 +15,7 @@ import numpy as np
 
 from aihf_control.arrays import require_shape
 from aihf_control.data.dataset_metadata import check_metadata
-from aihf_control.data.types import ACTION_SLACK, Episode
+from aihf_control.data.types import Episode, clip_actions, clipped_words
 from aihf_control.envs.tasks import TASKS, Task
 from aihf_control.errors import InvalidData
 from aihf_control.runs.files import read_json_if_there, sha256
@@ -68,21 +68,26 @@ def content_of(dataset_id: str, root: Path, download: bool = False) -> str:
 
 
 def load_episodes(
-    dataset_id: str, task: Task, root: Path, download: bool = False, other_environment: bool = False
-) -> tuple[Episode, ...]:
+    dataset_id: str, task: Task, root: Path, download: bool = False, other_environment: bool = False,
+    say: Callable[[str], None] | None = None,
+) -> tuple[Episode, ...]:  # fmt: skip
     """All episodes of a Minari dataset in float64, checked one by one against `task`.
 
     `download` as for `content_of`; with `other_environment` the dataset's may have other arguments than the
-    task's. Raises `InvalidData` naming the dataset, and the episode where one is at fault.
+    task's. `say` is told of actions that had to be clipped. Raises `InvalidData` naming the dataset, and the
+    episode where one is at fault.
     """
     found = content_of(dataset_id, root, download)
     data = folder_of(dataset_id, root) / "data"
     _check_hash(dataset_id, data.parent, found)
     check_metadata(dataset_id, data / "metadata.json", task, other_environment=other_environment)
     episodes: list[Episode] = []
+    clipped = 0
     try:
         for recorded in minari.MinariDataset(data).iterate_episodes():
-            episodes.append(_episode(recorded, task))
+            episode, count = _episode(recorded, task)
+            episodes.append(episode)
+            clipped += count
     except InvalidData as error:
         raise InvalidData(f"dataset {dataset_id}, episode {len(episodes)}: {error}") from None
     except (AssertionError, AttributeError, KeyError, OSError, TypeError, ValueError) as error:
@@ -92,6 +97,8 @@ def load_episodes(
             f"{place}: Minari cannot read it ({type(error).__name__}: {error}){locked}"
         ) from error
     _check_count(dataset_id, data, len(episodes))
+    if say and clipped:
+        say(f"dataset {dataset_id}: {clipped_words(clipped, sum(e.actions.size for e in episodes))}")
     return tuple(episodes)
 
 
@@ -179,13 +186,14 @@ def _download(dataset_id: str, root: Path) -> None:
         raise InvalidData(f"dataset {dataset_id} cannot be downloaded ({error}): {how}") from error
 
 
-def _episode(recorded: minari.EpisodeData, task: Task) -> Episode:
-    """One of Minari's episodes as ours; raises `InvalidData` naming the field and its first bad index."""
+def _episode(recorded: minari.EpisodeData, task: Task) -> tuple[Episode, int]:
+    """One of Minari's episodes as ours, and how many numbers of its actions were clipped; raises
+    `InvalidData` naming the field and its first bad index."""
     for name in ("actions", "observations", "rewards", "terminations", "truncations"):
         kind = np.asarray(getattr(recorded, name)).dtype
         if kind.kind not in "biuf":
             raise InvalidData(f"{name} holds {kind}, not numbers")
-    actions = np.asarray(recorded.actions, dtype=np.float64)
+    actions, clipped = clip_actions("actions", recorded.actions)
     observations = np.asarray(recorded.observations, dtype=np.float64)
     ends, cuts = (np.asarray(marks, dtype=bool) for marks in (recorded.terminations, recorded.truncations))
     require_shape("actions", actions, (None, task.action_size))
@@ -194,13 +202,10 @@ def _episode(recorded: minari.EpisodeData, task: Task) -> Episode:
         require_shape(name, marks, (len(actions),))
         if marks[:-1].any():
             raise InvalidData(f"{name}[{int(np.argmax(marks))}] is set before the last step")
-    beyond = np.abs(actions) > 1.0 + ACTION_SLACK
-    if beyond.any():
-        index = tuple(int(i) for i in np.argwhere(beyond)[0])
-        raise InvalidData(f"actions{list(index)} is {actions[index]}, outside [-1, 1]")
-    return Episode(
+    episode = Episode(
         observations=observations,
-        actions=np.clip(actions, -1.0, 1.0),
+        actions=actions,
         rewards=np.asarray(recorded.rewards, dtype=np.float64),
         terminated=bool(ends.any()),
     )
+    return episode, clipped

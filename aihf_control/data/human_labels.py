@@ -17,7 +17,7 @@ import io
 import math
 import zipfile
 import zlib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +25,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from aihf_control.arrays import Floats, require_finite
-from aihf_control.data.types import ACTION_SLACK, PreferencePairs, Segments, Transitions
+from aihf_control.data.types import PreferencePairs, Segments, Transitions, clip_actions, clipped_words
 from aihf_control.envs.tasks import Task
 from aihf_control.errors import InvalidData
 
@@ -48,6 +48,8 @@ class LabelledSegments:
     actions: Floats
     labels: Floats
     held_out: NDArray[np.bool_]
+    clipped: int = 0
+    """Numbers of `actions` that were clipped to [-1, 1]."""
 
     def counts(self) -> str:
         """For people: `100 pairs of 100 steps: 32 prefer the first, 40 the second, 28 ties; 10 held out`."""
@@ -55,7 +57,8 @@ class LabelledSegments:
         pairs, length = self.observations.shape[1:3]
         held = f"; {self.held_out.sum()} held out" if self.held_out.any() else ""
         preferred = f"{first} prefer the first, {second} the second, {ties} ties"
-        return f"{pairs} pairs of {length} steps: {preferred}{held}"
+        clipped = f"; {clipped_words(self.clipped, self.actions.size)}" if self.clipped else ""
+        return f"{pairs} pairs of {length} steps: {preferred}{held}{clipped}"
 
     def select(self, chosen: NDArray[np.bool_]) -> PreferencePairs:
         """The pairs where `chosen` (N,) is true. A tie has confidence ½ and keeps its order; with a
@@ -181,16 +184,14 @@ def _checked(arrays: dict[str, NDArray[Any]], held_out: NDArray[Any] | None, tas
         raise InvalidData("obs_1 has segments of 1 step: 2 are needed, as the last one lacks what follows it")
     label = arrays["label"]
     _require("label", label, (label >= 0.0) & (label <= 1.0), "not from 0 (the first) to 1 (the second)")
-    for name in ("action_1", "action_2"):
-        inside = np.abs(arrays[name]) <= 1.0 + ACTION_SLACK
-        _require(name, arrays[name], inside, "outside of the action's range, [-1, 1]")
+    sides = [clip_actions(name, arrays[name]) for name in ("action_1", "action_2")]
     if held_out.shape != (count,) or held_out.dtype != bool:
         raise InvalidData(
             f"held_out is {held_out.dtype} with shape {held_out.shape}, expected bool ({count},)"
         )
     observations = np.stack([arrays["obs_1"], arrays["obs_2"]]).astype(np.float64)
-    actions = np.stack([arrays["action_1"], arrays["action_2"]]).astype(np.float64).clip(-1.0, 1.0)
-    return LabelledSegments(observations, actions, arrays["label"].astype(np.float64), held_out)
+    actions, clipped = np.stack([side for side, _ in sides]), sum(count for _, count in sides)
+    return LabelledSegments(observations, actions, arrays["label"].astype(np.float64), held_out, clipped)
 
 
 def _require(name: str, values: NDArray[Any], holds: NDArray[np.bool_], otherwise: str) -> None:
@@ -207,7 +208,7 @@ def hold_out(labelled: LabelledSegments, share: float, seed: int) -> LabelledSeg
         raise InvalidData(f"{held} of {count} pairs would be held out: none is left to learn from")
     marks = np.zeros(count, bool)
     marks[np.random.default_rng(seed).permutation(count)[:held]] = True
-    return LabelledSegments(labelled.observations, labelled.actions, labelled.labels, marks)
+    return replace(labelled, held_out=marks)
 
 
 def join(training: LabelledSegments, evaluation: LabelledSegments) -> LabelledSegments:
@@ -221,6 +222,7 @@ def join(training: LabelledSegments, evaluation: LabelledSegments) -> LabelledSe
         np.concatenate([training.actions, evaluation.actions], axis=1),
         np.concatenate([training.labels, evaluation.labels]),
         marks,
+        training.clipped + evaluation.clipped,
     )
 
 

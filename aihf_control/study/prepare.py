@@ -226,7 +226,11 @@ def _build_feedback(
 ) -> None:  # fmt: skip
     def load(name: str) -> Sequence[Episode]:
         return datasets.load_episodes(
-            name, task, datasets.minari_root(folders.root), other_environment=config.other_environment
+            name,
+            task,
+            datasets.minari_root(folders.root),
+            other_environment=config.other_environment,
+            say=say,
         )
 
     noisy = None

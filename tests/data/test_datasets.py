@@ -16,7 +16,7 @@ from minari.dataset.minari_storage import MinariStorage
 
 from aihf_control.arrays import Floats
 from aihf_control.data import dataset_writer, datasets
-from aihf_control.data.collect import roll_out
+from aihf_control.data.collect import Policy, roll_out
 from aihf_control.data.dataset_writer import Provenance, Reference, build_dataset
 from aihf_control.data.datasets import load_episodes, minari_root
 from aihf_control.data.types import Episode, Transitions
@@ -399,6 +399,36 @@ def test_a_disk_that_fills_while_hdf5_writes_is_one_line_and_nothing_is_left(
     assert list(root.iterdir()) == []
 
 
+NO_LOCKS = "unable to lock file, errno = 37, error message = 'No locks available'"
+"""As HDF5 puts it."""
+
+
+def test_a_file_system_without_locks_is_told_apart(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: object, **__: object) -> None:
+        raise BlockingIOError(NO_LOCKS)
+
+    monkeypatch.setattr(minari, "create_dataset_from_buffers", refuse)
+    with pytest.raises(CannotWrite, match="No locks available: set HDF5_USE_FILE_LOCKING=FALSE"):
+        build(root, seed=6)
+    monkeypatch.setattr(minari.MinariDataset, "iterate_episodes", refuse)
+    with pytest.raises(InvalidData, match=r"No locks available.*; set HDF5_USE_FILE_LOCKING=FALSE"):
+        load_episodes(EXPERT, SHORT, root)
+
+
+def test_minari_makes_its_environment_without_a_word_and_leaves_no_log(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    cheetah = replace(TASKS["halfcheetah"], horizon=5)
+    still: Policy = lambda observations, *_: np.zeros((len(observations), cheetah.action_size))  # noqa: E731
+    reference, provenance = Reference(0.0, 1.0, 1), Provenance("none", "Made by a test.")
+    build_dataset(
+        cheetah, "simple", still, transitions=5, deterministic_share=0.0, seed=0, reference=reference,
+        provenance=provenance, root=tmp_path / "minari",
+    )  # fmt: skip
+    assert [path.name for path in tmp_path.iterdir()] == ["minari"]
+
+
 def test_what_a_killed_build_left_is_cleared_by_the_next(root: Path) -> None:
     child = subprocess.run(
         [sys.executable, "-c", "from aihf_control.runs.processes import Process; print(Process.current())"],
@@ -422,7 +452,7 @@ def break_episode(root: Path, name: str, values: Floats) -> None:
         (
             "actions",
             lambda v: v + 2.0 * (np.arange(len(v)) == 1)[:, None],
-            r"actions\[1, 0\] is .*outside \[-1",
+            r"actions\[1, 0\] is .*outside of the actions' range, \[-1",
         ),
         ("actions", lambda v: np.where(v == v[2, 1], np.nan, v), r"actions\[2, 1\] is nan"),
         ("rewards", lambda v: np.where(v == v[3], np.inf, v), r"rewards\[3\] is inf"),
@@ -446,6 +476,18 @@ def test_bad_episodes_are_named(root: Path, name: str, change: object, message: 
     break_episode(root, name, change(values))
     with pytest.raises(InvalidData, match=rf"dataset {EXPERT}, episode 1: {message}"):
         load_episodes(EXPERT, SHORT, root)
+
+
+def test_a_little_beyond_the_actions_range_is_clipped_counted_and_said(root: Path) -> None:
+    whole = load_episodes(EXPERT, SHORT, root)[1].actions
+    edge = np.float32(1.00001)  # as other labs' float32 has it, a little more than 1 + 1e-5
+    break_episode(root, "actions", np.where(np.arange(len(whole))[:, None] == 1, edge, whole))
+    told: list[str] = []
+    read = load_episodes(EXPERT, SHORT, root, say=told.append)
+    assert (read[1].actions[1] == 1.0).all()
+    numbers = sum(episode.actions.size for episode in read)
+    beyond = "beyond [-1, 1] by at most 1.1e-05, are clipped"
+    assert told == [f"dataset {EXPERT}: 3 of {numbers} action numbers, {beyond}"]
 
 
 def test_a_flipped_bit_in_the_episodes_is_noticed(built: Path, tmp_path: Path) -> None:

@@ -84,7 +84,7 @@ def at(name: str, index: tuple[int, ...], value: float) -> Callable[[Arrays], Ar
         ),
         (at("label", (1,), np.nan), r"label\[1\] is nan, not a finite number"),
         (at("obs_2", (4, 2, 1), np.inf), r"obs_2\[4, 2, 1\] is inf, not a finite number"),
-        (at("action_1", (2, 0, 0), -1.5), r"action_1\[2, 0, 0\] is -1\.5, outside of the action's range"),
+        (at("action_1", (2, 0, 0), -1.5), r"action_1\[2, 0, 0\] is -1\.5, outside of the actions' range"),
         (lambda a: a | {"obs_1": a["obs_1"][:5]}, "obs_1 has 5 pairs, label has 6"),
         (lambda a: a | {"obs_2": a["obs_2"][:, :3]}, "obs_2 has segments of 3 steps, obs_1 of 4"),
         (lambda a: a | {"obs_1": a["obs_1"][0]}, r"obs_1 has shape \(4, 2\), expected \(pairs, steps"),
@@ -119,6 +119,17 @@ def test_what_is_wrong_is_named(tmp_path: Path, change: Callable[[Arrays], Array
 def test_labels_of_the_fields_other_shapes_are_the_same_labels(tmp_path: Path, shaped: NDArray[Any]) -> None:
     path = write(tmp_path / "people.npz", field_arrays() | {"label": shaped})
     assert np.array_equal(read_labelled(path, toy.TASK).labels, LABELS)
+
+
+def test_a_little_beyond_the_actions_range_is_clipped_counted_and_said(tmp_path: Path) -> None:
+    arrays = field_arrays()
+    arrays["action_2"][3, 1] = np.float32(-1.00001)
+    people = read_labelled(write(tmp_path / "people.npz", arrays), toy.TASK)
+    assert people.actions[1, 3, 1] == -1.0
+    assert people.counts().endswith(
+        "; 1 of 48 action numbers, beyond [-1, 1] by at most 1.1e-05, are clipped"
+    )
+    assert "clipped" in hold_out(people, 0.2, 0).counts()
 
 
 def test_a_probability_is_a_preference_for_the_likelier(tmp_path: Path) -> None:

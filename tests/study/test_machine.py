@@ -135,6 +135,7 @@ def test_gpus_are_named_as_cuda_visible_devices_names_them(
         ("0,,1", 1, "0,,1: an empty name is no GPU"),
         ("0,one", 1, "one is no GPU: write numbers, or GPU-… and MIG-… as `nvidia-smi -L` lists them"),
         ("-1", 0, "-1 is no GPU"),
+        ("0,-1,1", 1, "-1 is no GPU"),
         ("0,0", 0, "names 0 twice"),
         ("0,7", 1, "names 2 GPUs, and PyTorch sees 1"),
     ],
