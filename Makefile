@@ -58,7 +58,9 @@ $(STAMP)-%: $(STAMP)
 
 # What was typed is written beside the results, so that a reader can run it again.
 run = @AIHF_COMMAND=$(call ask,typed $@) $1 $(call ask,options $@)
-EXTRAS := $(if $(filter 1,$(value TENSORBOARD)),$(STAMP)-tensorboard) \
+comma := ,
+EXTRAS := $(sort $(addprefix $(STAMP)-,$(if $(filter 1,$(value TENSORBOARD)),tensorboard) \
+  $(subst $(comma), ,$(value TRACK)))) \
   $(if $(filter slurm,$(value CLUSTER)),$(STAMP)-slurm)
 
 bench: $(STAMP) $(EXTRAS)  ## train the methods over several seeds, write figure and table to results/runs/

@@ -5,7 +5,8 @@ from __future__ import annotations
 import os
 import shlex
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
+from contextlib import closing
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Annotated, Any, Self
@@ -29,6 +30,7 @@ from aihf_control.study.machine import choose_device
 from aihf_control.study.prepare import FeedbackSource, Folders, make_feedback
 from aihf_control.study.presets import PRESETS
 from aihf_control.study.study import FeedbackOf, Study, check_study, name_beside, on_device, run_study
+from aihf_control.study.tracking import Tracker, Tracking, open_tracker
 
 
 def say(line: str) -> None:
@@ -115,6 +117,7 @@ class StudyCommand:
     preference_file: Annotated[Path | None, variable("PREFERENCE_FILE")] = None
     force_new: Annotated[bool, variable("FORCE_NEW")] = False
     other_device: Annotated[bool, variable("OTHER_DEVICE")] = False
+    track: Annotated[str | None, variable("TRACK")] = None
     tensorboard: Annotated[bool, variable("TENSORBOARD")] = False
     root: Path = field(default_factory=Folders.default_root)
     """The checkout whose `data/` and `results/` are used."""
@@ -139,14 +142,7 @@ class StudyCommand:
             choose_backend(self.environments, "")
         self.sized_settings()
         feedback_source(self.demonstrations, self.preferences, self.preference_file, self.feedback)
-        if self.tensorboard:
-            try:
-                _event_writer()
-            except ImportError as error:  # it is missing, or does not fit to what is there
-                raise InvalidChoice(
-                    f"TENSORBOARD=1 needs TensorBoard ({error}): pip install -c constraints.txt -e "
-                    "'.[tensorboard]'"
-                ) from None
+        self._trackers()
 
     def axes(self) -> Axes:
         """What is compared; raises `InvalidChoice` for a name that is not known."""
@@ -187,9 +183,22 @@ class StudyCommand:
 
     def train(self, planned: Sequence[tuple[Study, FeedbackOf]], listener: Listener | None = None) -> None:
         """Train in this process what is unfinished; `listener` is told how far it is."""
-        observer = _event_writer() if self.tensorboard else None
-        for study, feedback in planned:
-            run_study(study, feedback, Folders(self.root), say, observer, listener)
+        with closing(Tracking(self._trackers(), say)) as tracking:
+            for study, feedback in planned:
+                run_study(study, feedback, Folders(self.root), say, tracking, listener)
+
+    def _trackers(self) -> dict[str, Tracker]:
+        """Those asked for; raises `InvalidChoice` where an extra is missing, or does not fit to the rest."""
+        names = values.parse_trackers(self.track) if self.track is not None else ()
+        opened: dict[str, Tracker] = {}
+        for name in dict.fromkeys(["tensorboard"] * self.tensorboard + list(names)):
+            try:
+                opened[name] = open_tracker(name)
+            except ImportError as error:
+                asked = "TENSORBOARD=1" if name not in names else f"TRACK={self.track}"
+                how = f"pip install -c constraints.txt -e '.[{name}]'"
+                raise InvalidChoice(f"{asked} needs the extra {name} ({error}): {how}") from None
+        return opened
 
     def sized_settings(self) -> Settings:
         """The settings with the steps that were asked for."""
@@ -246,9 +255,3 @@ class Job(StudyCommand):
         starter = Starter(self.starter) if self.starter is not None else None
         self.train(self.planned(), starter.tell if starter else None)
         return 0
-
-
-def _event_writer() -> Callable[..., None]:
-    from aihf_control.study.tensorboard import EventWriter
-
-    return EventWriter()

@@ -14,6 +14,7 @@ from aihf_control.methods.table import ENTRY_POINTS, METHODS, ChosenMethod
 PRESETS = ("smoke", "quick", "reference", "authors", "paper")
 LARGEST_SEED = 1_000_000
 CLUSTERS = ("local", "slurm")
+TRACKERS = ("tensorboard", "wandb", "trackio")
 
 FOLDER_NAME = r"[A-Za-z0-9][A-Za-z0-9._-]*"
 
@@ -153,6 +154,11 @@ def parse_slurm_name(variable: str, value: str) -> str:
     if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._,@-]*", value, re.ASCII):
         raise InvalidChoice(f"{variable}={value} is no name: use letters, digits, '.', '_', ',', '@' and '-'")
     return value
+
+
+def parse_trackers(value: str) -> tuple[str, ...]:
+    """`"wandb,trackio"` → each once."""
+    return tuple(dict.fromkeys(choose("TRACK", name.strip(), TRACKERS) for name in value.split(",")))
 
 
 def parse_file(variable: str, value: str) -> Path:

@@ -94,9 +94,13 @@ VARIABLES = {
         "jobs at once; the cores are those that this process may use, by affinity and cgroup. It changes no "
         "number. On a GPU bench is one process, and a sweep has a job a GPU",
     ),
+    "TRACK": Variable(
+        "none", "wandb", values.parse_trackers,
+        "also track each run in tensorboard, wandb or trackio, or in several: wandb,trackio; all write on "
+        "this machine, and nothing leaves it unasked: docs/trackers.md",
+    ),
     "TENSORBOARD": Variable(
-        "0", "1", partial(values.parse_switch, "TENSORBOARD"),
-        "also write TensorBoard events beside each run",
+        "0", "1", partial(values.parse_switch, "TENSORBOARD"), "the same as TRACK=tensorboard"
     ),
     "FORCE_NEW": Variable(
         "0", "1", partial(values.parse_switch, "FORCE_NEW"),

@@ -252,6 +252,17 @@ def test_tensorboard_is_installed_when_it_is_asked_for(checkout: Checkout) -> No
     assert checkout.calls() == [bench]
 
 
+def test_every_tracker_that_is_asked_for_is_installed(checkout: Checkout) -> None:
+    assert checkout.make("setup").returncode == 0
+    checkout.calls()
+    assert checkout.make("bench", "TRACK=wandb, trackio", "TENSORBOARD=1").returncode == 0
+    *installs, bench = checkout.calls()
+    assert [line.split()[-1] for line in installs] == [".[tensorboard]", ".[trackio]", ".[wandb]"]
+    assert bench == "aihf bench --track wandb, trackio --tensorboard"
+    wrong = checkout.make("bench", "TRACK=wandbb")
+    assert wrong.returncode == 2 and "TRACK=wandbb is not known: did you mean wandb?" in wrong.stderr
+
+
 def test_torch_index_reaches_pip_as_one_word(checkout: Checkout) -> None:
     assert checkout.make("setup", "TORCH_INDEX=file:///some where; touch x").returncode == 0
     assert " --extra-index-url file:///some where; touch x " in checkout.calls()[1]

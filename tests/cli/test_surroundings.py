@@ -8,6 +8,8 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
@@ -109,12 +111,29 @@ def test_the_first_word_of_two_lists_the_second(
     assert "aihf data train" in told and "aihf data build" in told and "bench" not in told
 
 
-def test_tensorboard_that_cannot_be_imported_is_said_before_training(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+OTHERS_ARE_THERE: Any = SimpleNamespace(open_tracker=object)
+
+
+@pytest.mark.parametrize(
+    ("asked", "name", "imported"),
+    [
+        (["--tensorboard"], "tensorboard", "torch.utils.tensorboard"),
+        (["--track", "wandb"], "wandb", "wandb"),
+        (["--track", "tensorboard,trackio"], "trackio", "trackio"),
+    ],
+)
+def test_a_tracker_that_cannot_be_imported_is_said_before_training(
+    asked: list[str],
+    name: str,
+    imported: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
-    monkeypatch.delitem(sys.modules, "aihf_control.study.tensorboard", raising=False)
-    monkeypatch.setitem(sys.modules, "torch.utils.tensorboard", None)
-    assert cli.main(["bench", "--tensorboard", "--root", str(tmp_path)]) == 2
+    monkeypatch.setitem(sys.modules, "aihf_control.study.tensorboard", OTHERS_ARE_THERE)
+    monkeypatch.delitem(sys.modules, f"aihf_control.study.{name}", raising=False)
+    monkeypatch.setitem(sys.modules, imported, None)
+    assert cli.main(["bench", *asked, "--root", str(tmp_path)]) == 2
     told = capsys.readouterr().err
-    assert told.startswith("aihf: --tensorboard needs TensorBoard (") and told.count("\n") == 1
-    assert list(tmp_path.iterdir()) == []
+    assert told.startswith(f"aihf: {' '.join(asked)} needs the extra {name} (") and told.count("\n") == 1
+    assert f"'.[{name}]'" in told and list(tmp_path.iterdir()) == []
