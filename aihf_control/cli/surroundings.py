@@ -28,6 +28,7 @@ def settle(command: str = "") -> str | None:
     MuJoCo refuses to be imported over a MUJOCO_GL that it does not know. In a terminal of a few columns help
     is not laid out to an end.
     """
+    _open_streams()
     os.environ.pop("MPLBACKEND", None)
     if os.environ.get("COLUMNS", "").isdecimal() and int(os.environ["COLUMNS"]) < 20:
         os.environ["COLUMNS"] = "80"
@@ -39,6 +40,17 @@ def settle(command: str = "") -> str | None:
     elif (name := os.environ.get("MUJOCO_GL", "").strip().lower()) not in _GL:
         return f"MUJOCO_GL={name} is no context of MuJoCo's: leave it out, or name egl or osmesa"
     return None
+
+
+def _open_streams() -> None:
+    """Where a standard stream is closed, the next file or socket has its number, and children lose it."""
+    for number, (name, mode) in enumerate((("stdin", "r"), ("stdout", "w"), ("stderr", "w"))):
+        try:
+            os.fstat(number)
+        except OSError:
+            os.set_inheritable(os.open(os.devnull, os.O_RDWR), True)  # the lowest number that is free
+        if getattr(sys, name) is None:
+            setattr(sys, name, os.fdopen(number, mode, closefd=False))
 
 
 def _spelt(error: UnicodeError) -> tuple[str, int]:

@@ -1,6 +1,7 @@
 """A process of ours does not depend on what other programs were told."""
 
 import io
+import json
 import os
 import signal
 import subprocess
@@ -12,6 +13,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+import toy_bench
 
 from aihf_control.cli import main as cli
 from aihf_control.cli import surroundings
@@ -19,6 +21,8 @@ from aihf_control.cluster import local
 from aihf_control.cluster.job_display import JobDisplay
 from aihf_control.cluster.local import LocalJobs
 from aihf_control.cluster.plan import Group
+
+ROOT = Path(__file__).parents[2]
 
 
 def test_a_notebooks_backend_a_foreign_context_and_an_ascii_stream_stop_nothing() -> None:
@@ -63,6 +67,34 @@ def test_a_stream_says_what_it_can() -> None:
     latin.write("± – é")
     latin.flush()
     assert latin.buffer.getvalue().decode("latin-1") == "± - é"
+
+
+WORKERS = """
+from aihf_control.cli.surroundings import settle
+settle("job")
+from aihf_control.envs.tasks import TASKS
+from aihf_control.envs.workers import WorkerEnvironments
+envs = WorkerEnvironments(TASKS["hopper"], 2, fixed_horizon=False, autoreset=True, workers=2)
+envs.reset([0, 1])
+envs.close()
+"""
+
+
+def without_streams(*line: str) -> int:
+    """The status of a Python without standard input, output and error, as a service may have it."""
+    shell = ["sh", "-c", '"$0" "$@" <&- >&- 2>&-', sys.executable, *line]
+    return subprocess.run(shell, env=os.environ | {"TOY_ROUNDS": "2"}, cwd=ROOT, check=False).returncode
+
+
+def test_closed_streams_are_no_obstacle(tmp_path: Path) -> None:
+    """The socket to a worker or a job would have their numbers, and be shut by its new standard input."""
+    assert without_streams("-c", WORKERS) == 0
+    options = ["--env", "hopper", "--precision", "float32", "--root", str(tmp_path)]
+    assert without_streams(toy_bench.__file__, "bench", *options) == 0
+    statuses = [
+        json.loads(path.read_text()) for path in tmp_path.glob("results/runs/bench/*/*/*/status.json")
+    ]
+    assert [status["state"] for status in statuses] == ["finished"] * 2
 
 
 def test_output_that_nobody_reads_is_said_on_the_other_stream(
