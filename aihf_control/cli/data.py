@@ -22,6 +22,7 @@ from aihf_control.data.feedback import FeedbackConfig
 from aihf_control.errors import InvalidChoice
 from aihf_control.report.write import no_films, write_report
 from aihf_control.runs.stored import add_runs
+from aihf_control.study.exchange import pull_study, push_study
 from aihf_control.study.machine import choose_device
 from aihf_control.study.prepare import Folders, build_data, import_preferences, make_feedback
 from aihf_control.study.study import train_policies
@@ -63,6 +64,40 @@ class DataBuild:
         need_policies(tasks, folders)
         for task in tasks:
             build_data(task, folders, say)
+        return 0
+
+
+@dataclass(frozen=True)
+class DataPush:
+    """Write a study's ended runs, and what they were made from, into a folder or an archive."""
+
+    target: tyro.conf.Positional[Path]
+    """A folder, where other studies may be already, or a new file that ends in .tar.gz, .tgz or .zip."""
+    study: str
+    """Name of the study's folder in results/runs."""
+    root: Path = field(default_factory=Folders.default_root)
+
+    def run(self) -> int:
+        """Overwrites nothing."""
+        push_study(values.parse_study(self.study), self.target, Folders(self.root), say)
+        return 0
+
+
+@dataclass(frozen=True)
+class DataPull:
+    """Take a study that `aihf data push` wrote: extending it, or its figure, trains nothing again."""
+
+    source: tyro.conf.Positional[Path]
+    """Folder or archive."""
+    most_gb: float = 20.0
+    """Refuse what unpacks to more."""
+    root: Path = field(default_factory=Folders.default_root)
+
+    def run(self) -> int:
+        """Files of the same content are left; if one has another, it is named, and nothing is taken."""
+        if not self.most_gb > 0.0:
+            raise InvalidChoice(f"--most-gb is {self.most_gb}, not above 0")
+        pull_study(self.source, int(min(self.most_gb, 1e9) * 1e9), Folders(self.root), say)
         return 0
 
 

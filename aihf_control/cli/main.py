@@ -21,6 +21,8 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "status": ("sweep:StatusOf", "Say how far a study's runs are."),
     "data train": ("data:DataTrain", "Train a task's reference policies on the true reward."),
     "data build": ("data:DataBuild", "Roll a task's reference policies out into Minari datasets."),
+    "data push": ("data:DataPush", "Write a study and its feedback into a folder or an archive."),
+    "data pull": ("data:DataPull", "Take such a study from a folder or an archive."),
     "feedback build": ("data:FeedbackBuild", "Write demonstrations and preference pairs as .npz files."),
     "preferences import": ("data:PreferencesImport", "Make people's labels a --preference-file."),
     "preferences render": ("label:PreferencesRender", "Show a preference file's pairs as pictures."),
