@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from aihf_control.data.feedback import load_feedback
     from aihf_control.data.types import Episode, Feedback, PreferencePairs
-    from aihf_control.envs.tasks import TASKS
+    from aihf_control.envs.tasks import TASKS, Task
     from aihf_control.learn.randomness import SeedStreams
     from aihf_control.learn.replay import Batch
     from aihf_control.learn.sac import Metrics
@@ -39,6 +39,7 @@ _PLACES = {
     "SACMethod": "methods.sac_method",
     "SeedStreams": "learn.randomness",
     "Settings": "methods.settings",
+    "Task": "envs.tasks",
     "load_feedback": "data.feedback",
     "load_policy": "learn.saved",
     "load_reward": "learn.saved",
@@ -61,6 +62,7 @@ __all__ = [
     "SACMethod",
     "SeedStreams",
     "Settings",
+    "Task",
     "load_feedback",
     "load_policy",
     "load_reward",

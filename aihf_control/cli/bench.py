@@ -20,6 +20,7 @@ from aihf_control.cluster.job_line import HAS_LINES
 from aihf_control.cluster.local import LocalJobs
 from aihf_control.cluster.plan import SEEDS_PER_JOB, Group, job_arguments, plan
 from aihf_control.cluster.submissions import Submission, new_folder, now, write_submission
+from aihf_control.envs.external import entry_of
 from aihf_control.errors import InvalidChoice
 from aihf_control.hardware import ONE_THREAD, usable_cores
 from aihf_control.report.results import NoResults
@@ -120,7 +121,7 @@ class Bench(StudyCommand):
     def arguments(self, axes: Axes, group: Group) -> list[str]:
         """What `aihf` is given for a group's job."""
         entry = next(method.entry for method in axes.methods if method.name == group.method)
-        return job_arguments(group, entry, axes.study, self.shared)
+        return job_arguments(group, entry_of(group.task), entry, axes.study, self.shared)
 
     def report(self, axes: Axes) -> int:
         """Write the figure and the tables of all that the study has, and print the tables."""

@@ -13,6 +13,7 @@ import tyro
 from aihf_control.cli import values
 from aihf_control.cli.study_command import find_task, need_policies, say
 from aihf_control.data import datasets
+from aihf_control.data.dataset_ids import dataset_id
 from aihf_control.data.human_labels import LabelledSegments, read_labelled
 from aihf_control.envs.tasks import Task
 from aihf_control.errors import InvalidChoice
@@ -83,7 +84,7 @@ class Label:
         return 0
 
     def _datasets(self, task: Task) -> Sequence[str]:
-        return self.preferences or [datasets.dataset_id(task, tier) for tier in ("simple", "medium")]
+        return self.preferences or [dataset_id(task, tier) for tier in ("simple", "medium")]
 
     def _rewards(self) -> list[Path]:
         if self.disagreement is None:

@@ -14,13 +14,14 @@ from typing import Annotated, Any, Self
 import tyro
 
 from aihf_control.cli import values
-from aihf_control.cli.variables import SWITCHES, VARIABLES
+from aihf_control.cli.variables import LISTS, SWITCHES, VARIABLES
 from aihf_control.cluster.job_line import Starter
 from aihf_control.data.feedback import OF_THE_TEACHER, FeedbackConfig
 from aihf_control.data.types import Feedback
 from aihf_control.envs.backends import choose_backend
-from aihf_control.envs.tasks import TASKS, Task
-from aihf_control.errors import InvalidChoice, InvalidData, choose
+from aihf_control.envs.external import entry_of, open_task
+from aihf_control.envs.tasks import Task
+from aihf_control.errors import InvalidChoice, InvalidData
 from aihf_control.methods.external import register
 from aihf_control.methods.settings import Settings
 from aihf_control.methods.table import ChosenMethod
@@ -39,22 +40,25 @@ def say(line: str) -> None:
 
 
 def find_task(name: str) -> Task:
-    """Of ENV; raises `InvalidChoice`."""
-    return TASKS[choose("ENV", name, TASKS)]
+    """Of ENV, one; raises `InvalidChoice`."""
+    if name == "all":
+        raise InvalidChoice("ENV=all is three tasks: name the one")
+    return open_task(*values.parse_tasks(name))
 
 
 def find_tasks(name: str) -> tuple[Task, ...]:
     """Of ENV, where `all` is three; raises `InvalidChoice`."""
-    return tuple(TASKS[task] for task in values.parse_tasks(name))
+    return tuple(open_task(task) for task in values.parse_tasks(name))
 
 
 def need_policies(tasks: Sequence[Task], folders: Folders) -> None:
     """Before anything is made for any task: name those that nothing can be made for."""
     lacking = [t.name for t in tasks if not (folders.policies(t) / "manifest.json").is_file()]
     if lacking:
+        commands = " and ".join(f"`aihf data train --env {entry_of(name)}`" for name in lacking)
         raise InvalidData(
             f"ENV: no reference policies of {' and '.join(lacking)} in {folders.root / 'data' / 'policies'}: "
-            f"train them with {' and '.join(f'`aihf data train --env {name}`' for name in lacking)}"
+            f"train them with {commands}, or give --demonstrations and --preferences of your own"
         )
 
 
@@ -110,10 +114,8 @@ class StudyCommand:
     precision: Annotated[str, variable("PRECISION")] = "auto"
     environments: Annotated[str, variable("ENVIRONMENTS")] = "auto"
     study: Annotated[str | None, variable("STUDY")] = None
-    demonstrations: str | None = None
-    """Minari id to take the demonstrations from, instead of the task's expert tier."""
-    preferences: tuple[str, ...] = ()
-    """Minari ids to cut the preference pairs from, instead of the task's simple and medium tiers."""
+    demonstrations: Annotated[str | None, variable("DEMONSTRATIONS")] = None
+    preferences: Annotated[tuple[str, ...], variable("PREFERENCES")] = ()
     preference_file: Annotated[Path | None, variable("PREFERENCE_FILE")] = None
     force_new: Annotated[bool, variable("FORCE_NEW")] = False
     other_device: Annotated[bool, variable("OTHER_DEVICE")] = False
@@ -135,7 +137,9 @@ class StudyCommand:
     def check(self) -> None:
         """Raise `InvalidChoice` for what no job could do, before anything is built or started."""
         for name, row in VARIABLES.items():
-            value = getattr(self, name.lower(), None)
+            value: Any = getattr(self, name.lower(), None)
+            if name in LISTS:
+                value = ",".join(value) or None
             if value is not None and name not in SWITCHES:
                 row.check(str(value))
         if self.environments != "auto":
@@ -156,7 +160,7 @@ class StudyCommand:
         """Each task's study with its feedback, built if it is missing; nothing stands in the way of these."""
         axes, folders = self.axes(), Folders(self.root)
         device = choose_device(self.device)
-        settings = on_device(self.sized_settings(), device, self.precision, self.environments)
+        sized = self.sized_settings()
         methods, name = register(axes.methods), axes.study
         feedbacks = self.feedbacks()
         studies = [
@@ -166,7 +170,7 @@ class StudyCommand:
                 task,
                 methods,
                 axes.seeds,
-                settings,
+                on_device(sized, device, self.precision, self.environments, task.name),
                 device,
                 typed_command(),
                 self.other_device,

@@ -4,24 +4,34 @@ from __future__ import annotations
 
 import itertools
 import re
-from importlib.metadata import entry_points
 from pathlib import Path
 
+from aihf_control.data.dataset_ids import require_id
 from aihf_control.envs.tasks import ALL_TASKS, TASKS
-from aihf_control.errors import InvalidChoice, choose
+from aihf_control.envs.tasks import ENTRY_POINTS as TASK_ENTRY_POINTS
+from aihf_control.errors import InvalidChoice, InvalidData, choose
 from aihf_control.methods.table import ENTRY_POINTS, METHODS, ChosenMethod
+from aihf_control.own_code import FOLDER_NAME, is_file_entry, offered, require_folder_name, split_place
 
 PRESETS = ("smoke", "quick", "reference", "authors", "paper")
 LARGEST_SEED = 1_000_000
 CLUSTERS = ("local", "slurm")
 TRACKERS = ("tensorboard", "wandb", "trackio")
 
-FOLDER_NAME = r"[A-Za-z0-9][A-Za-z0-9._-]*"
-
 
 def parse_tasks(value: str) -> tuple[str, ...]:
-    """`"hopper"` → `("hopper",)`; `"all"` → `ALL_TASKS`."""
-    return ALL_TASKS if choose("ENV", value, [*TASKS, "all"]) == "all" else (value,)
+    """`"hopper"` → `("hopper",)`; `"all"` → `ALL_TASKS`; your own as `"path/my_task.py:TASK"`, whose file
+    must exist, or by the name under which an installed package offers it.
+    """
+    if value == "all" or value in TASKS:  # looking for other packages takes a while
+        return ALL_TASKS if value == "all" else (value,)
+    if is_file_entry(value):
+        split_place(f"ENV={value}", value, "ENV=path/to/my_task.py:TASK")
+        return (value,)
+    try:
+        return (choose("ENV", value, [*TASKS, *offered(TASK_ENTRY_POINTS, TASKS), "all"]),)
+    except InvalidChoice as error:
+        raise InvalidChoice(f"{error}, or your own as my_task.py:TASK") from None
 
 
 def parse_methods(value: str) -> tuple[ChosenMethod, ...]:
@@ -32,9 +42,7 @@ def parse_methods(value: str) -> tuple[ChosenMethod, ...]:
     chosen: dict[str, ChosenMethod] = {}
     entries = (value.strip() for value in value.split(","))
     for entry in itertools.chain.from_iterable(METHODS if one == "all" else [one] for one in entries):
-        method = _own_method(entry) if _is_own(entry) else _known_method(entry)
-        if method.file and not Path(method.file).is_file():
-            raise InvalidChoice(f"METHODS={entry}: there is no file {method.file}")
+        method = _own_method(entry) if is_file_entry(entry) else _known_method(entry)
         if chosen.setdefault(method.name, method) != method:
             raise InvalidChoice(
                 f"METHODS={value}: two methods are named {method.name}: name one of them, as "
@@ -43,44 +51,30 @@ def parse_methods(value: str) -> tuple[ChosenMethod, ...]:
     return tuple(chosen.values())
 
 
-def _is_own(entry: str) -> bool:
-    return re.search(r"[=:/]|\.py$", entry) is not None
-
-
 def _known_method(name: str) -> ChosenMethod:
     if name in METHODS:  # looking for other packages takes a while
         return ChosenMethod(name)
-    offered = sorted({point.name for point in entry_points(group=ENTRY_POINTS)} - set(METHODS))
     try:
-        return ChosenMethod(_name_of_folder(name, choose("METHODS", name, [*METHODS, *offered])))
+        known = choose("METHODS", name, [*METHODS, *offered(ENTRY_POINTS, METHODS)])
     except InvalidChoice as error:
         raise InvalidChoice(f"{error}, or your own as my_method.py:MyMethod") from None
+    return ChosenMethod(require_folder_name(f"METHODS={name}", known, "my_method"))
 
 
 def _own_method(entry: str) -> ChosenMethod:
     """`[name=]path/to/my_method.py:MyMethod`; without a name, the class's in snake case: my_method."""
-    name, _, place = entry.rpartition("=")
-    file, _, attribute = place.rpartition(":")
-    if not file.endswith(".py") or not attribute.isidentifier():
-        raise InvalidChoice(f"METHODS={entry} names no class in a file: write path/to/my_method.py:MyMethod")
-    name = name if "=" in entry else _snake_case(attribute)
+    name, equals, place = entry.rpartition("=")
+    file, attribute = split_place(f"METHODS={entry}", place, "path/to/my_method.py:MyMethod")
+    name = name if equals else _snake_case(attribute)
     if name.lower() in METHODS:  # AIHF too would be read as the built-in one
         raise InvalidChoice(f"METHODS={entry}: {name} is built in: name yours, as my_{name}={place}")
-    return ChosenMethod(_name_of_folder(entry, name), file, attribute)
+    example = "my_method=path/to/my_method.py:MyMethod"
+    return ChosenMethod(require_folder_name(f"METHODS={entry}", name, example), file, attribute)
 
 
 def _snake_case(name: str) -> str:
     """`MyMethod` → `my_method`, `GAILPlus` → `gail_plus`."""
     return re.sub(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])", "_", name).lower()
-
-
-def _name_of_folder(entry: str, name: str) -> str:
-    if not re.fullmatch(FOLDER_NAME, name):
-        raise InvalidChoice(
-            f"METHODS={entry}: {name!r} cannot name a folder: use letters, digits, '.', '_' and '-', as in "
-            "my_method=path/to/my_method.py:MyMethod"
-        )
-    return name
 
 
 def parse_seeds(value: str) -> tuple[int, ...]:
@@ -176,6 +170,25 @@ def parse_folder(variable: str, value: str) -> Path:
     if not Path(value).is_dir():
         raise InvalidChoice(f"{variable}={value}: there is no such folder")
     return Path(value)
+
+
+def parse_datasets(variable: str, value: str) -> tuple[str, ...]:
+    """Minari ids, as `mine/good-v0,mine/poor-v0`."""
+    names = tuple(name.strip() for name in value.split(","))
+    for name in names:
+        try:
+            require_id(name)
+        except InvalidData as error:
+            raise InvalidChoice(f"{variable}={value}: {error}") from None
+    return names
+
+
+def parse_dataset(variable: str, value: str) -> str:
+    """One Minari id."""
+    names = parse_datasets(variable, value)
+    if len(names) > 1:
+        raise InvalidChoice(f"{variable}={value} names {len(names)} datasets: give one")
+    return names[0]
 
 
 def parse_switch(variable: str, value: str) -> bool:

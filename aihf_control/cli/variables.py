@@ -40,8 +40,9 @@ class Variable:
 VARIABLES = {
     "ENV": Variable(
         "hopper", "walker2d", values.parse_tasks,
-        "task: hopper, halfcheetah, walker2d; all: these three; swimmer and ant once you trained their "
-        "policies (`aihf data train`)", (*STUDY, "data"),
+        "task: hopper, halfcheetah, walker2d; all: these three; swimmer, ant, humanoid, reacher and pusher "
+        "with data of yours, or once you trained their policies (`aihf data train`); your own as "
+        "my_task.py:TASK: docs/your_data.md", (*STUDY, "data"),
     ),
     "PRESET": Variable(
         "quick", "smoke", partial(choose, "PRESET", valid=values.PRESETS),
@@ -84,6 +85,14 @@ VARIABLES = {
     "LABEL_ERROR": Variable(
         "0", "0.1", partial(values.parse_share, "LABEL_ERROR"),
         "share of preference labels that are wrong, 0 to 1",
+    ),
+    "DEMONSTRATIONS": Variable(
+        "expert tier", "mine/good-v0", partial(values.parse_dataset, "DEMONSTRATIONS"),
+        "Minari id to take the demonstrations from",
+    ),
+    "PREFERENCES": Variable(
+        "two tiers", "mine/a-v0,mine/b-v0", partial(values.parse_datasets, "PREFERENCES"),
+        "Minari ids to cut the preference pairs from, instead of the simple and the medium tier",
     ),
     "PREFERENCE_FILE": Variable(
         "none", "labels.npz", partial(values.parse_file, "PREFERENCE_FILE"),
@@ -161,6 +170,9 @@ VARIABLES = {
 SWITCHES = ("TENSORBOARD", "FORCE_NEW", "OTHER_DEVICE", "DRY_RUN")
 """Whose flags have no value: 1 sets them."""
 
+LISTS = ("PREFERENCES",)
+"""Whose flags take several words."""
+
 
 OLD_NAMES = {
     "--task": "--env",
@@ -221,7 +233,8 @@ def options(told: Mapping[str, str]) -> list[str]:
     """The flags of what a target is told."""
     flags: list[str] = []
     for name, value in told.items():
-        flags += [flag(name)] * (value == "1") if name in SWITCHES else [flag(name), value]
+        words = [part.strip() for part in value.split(",")] if name in LISTS else [value]
+        flags += [flag(name)] * (value == "1") if name in SWITCHES else [flag(name), *words]
     return flags
 
 

@@ -52,10 +52,11 @@ def plan(
     return tuple(sorted(groups, key=lambda group: min(group.seeds)))
 
 
-def job_arguments(group: Group, entry: str, study: str, others: Sequence[str]) -> list[str]:
+def job_arguments(group: Group, task: str, method: str, study: str, others: Sequence[str]) -> list[str]:
     """What `aihf` is given for a group's job.
 
-    `entry` is the method as METHODS names it; `others` are the options that all jobs share.
+    `task` and `method` are the group's as ENV and METHODS name them; `others` are the options that all jobs
+    share.
     """
-    axes = ["--env", group.task, "--methods", entry, "--seeds", seed_range(group.seeds), "--study", study]
+    axes = ["--env", task, "--methods", method, "--seeds", seed_range(group.seeds), "--study", study]
     return ["job", *axes, *others]

@@ -13,7 +13,7 @@ import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NoReturn
+from typing import Any, NoReturn
 
 import gymnasium as gym
 import minari
@@ -22,9 +22,11 @@ from gymnasium.envs.registration import EnvSpec
 from minari.data_collector.episode_buffer import EpisodeBuffer
 
 from aihf_control.data.collect import Policy, roll_out
-from aihf_control.data.datasets import EPISODES, MANIFEST, dataset_id, folder_of, minari_in
+from aihf_control.data.dataset_ids import dataset_id
+from aihf_control.data.datasets import EPISODES, MANIFEST, folder_of, minari_in
 from aihf_control.data.types import Episode
-from aihf_control.envs.tasks import Task, without_deprecations
+from aihf_control.envs.actions import ActionRange
+from aihf_control.envs.tasks import Task, action_range, without_deprecations
 from aihf_control.errors import InvalidData
 from aihf_control.runs.files import (
     naming,
@@ -110,10 +112,8 @@ def _store(
     staging = temporary_beside(root / MANIFEST)  # hidden, so that Minari does not list it
     staging.mkdir()
     try:
-        spec = copy.deepcopy(gym.spec(task.env_id))
-        spec.max_episode_steps = task.horizon
         with minari_in(staging), naming(target):
-            _apart(lambda: _create(name, episodes, spec, reference, provenance, description))
+            _apart(lambda: _create(name, episodes, task, reference, provenance, description))
         hashes = {EPISODES: sha256(staging / name / EPISODES)}
         write_json(staging / name / MANIFEST, {"sha256": hashes})
         for namespace in Path(name).parents[:-1]:
@@ -130,7 +130,7 @@ def _store(
 def _create(
     name: str,
     episodes: Sequence[Episode],
-    spec: EnvSpec,
+    task: Task,
     reference: Reference,
     provenance: Provenance,
     description: str,
@@ -139,8 +139,8 @@ def _create(
         warnings.simplefilter("ignore", UserWarning)  # about the permalink and e-mail left out
         minari.create_dataset_from_buffers(
             dataset_id=name,
-            buffer=[_buffer(episode) for episode in episodes],
-            env=spec,
+            buffer=[_buffer(episode, action_range(task)) for episode in episodes],
+            env=_spec(task),
             algorithm_name=provenance.algorithm,
             author=provenance.author,
             ref_min_score=reference.random,
@@ -196,12 +196,23 @@ def _step_bytes(task: Task) -> int:
     return 8 * (task.observation_size + 1) + 4 * task.action_size + 2
 
 
-def _buffer(episode: Episode) -> EpisodeBuffer:
-    """Actions in the environment's float32; the end is a truncation unless it is a termination."""
+def _spec(task: Task) -> EnvSpec:
+    """Gymnasium's, as Minari keeps it: a class that makes the environment by its name."""
+    spec = copy.deepcopy(gym.spec(task.env_id))
+    spec.max_episode_steps = task.horizon
+    spec.kwargs.update(task.env_kwargs)
+    made: Any = spec.entry_point
+    if callable(made):
+        spec.entry_point = f"{made.__module__}:{made.__qualname__}"
+    return spec
+
+
+def _buffer(episode: Episode, bounds: ActionRange) -> EpisodeBuffer:
+    """Actions in the environment's float32 and bounds; the end is a truncation unless it is a termination."""
     last = np.arange(1, len(episode) + 1) == len(episode)
     return EpisodeBuffer(
         observations=episode.observations,
-        actions=episode.actions.astype(np.float32),
+        actions=bounds.own(episode.actions).astype(np.float32),
         rewards=episode.rewards,
         terminations=last & episode.terminated,
         truncations=last & (not episode.terminated),

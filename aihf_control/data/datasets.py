@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import difflib
 import os
-import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -14,18 +13,16 @@ import minari
 import numpy as np
 
 from aihf_control.arrays import require_shape
+from aihf_control.data.dataset_ids import TIERS, require_id
 from aihf_control.data.dataset_metadata import check_metadata
 from aihf_control.data.types import Episode, clip_actions, clipped_words
+from aihf_control.envs.actions import ActionRange
 from aihf_control.envs.tasks import TASKS, Task
 from aihf_control.errors import InvalidData
 from aihf_control.runs.files import read_json_if_there, sha256
 
 MANIFEST = "manifest.json"
 EPISODES = "data/main_data.hdf5"
-
-TIERS = ("simple", "medium", "expert")
-
-_DATASET_ID = re.compile(r"(?:[A-Za-z0-9_-]+/)*[A-Za-z0-9_-]+-v[0-9]+")
 
 
 def minari_root(root: Path) -> Path:
@@ -41,13 +38,6 @@ def minari_root(root: Path) -> Path:
                 )
             return folder
     return root / "data" / "minari"
-
-
-def dataset_id(task: Task, tier: str) -> str:
-    """`aihf/hopper/expert-v0`; raises `InvalidData` for an unknown tier."""
-    if tier not in TIERS:
-        raise InvalidData(f"tier {tier!r} is not known. Valid: {', '.join(TIERS)}")
-    return f"aihf/{task.name}/{tier}-v0"
 
 
 def content_of(dataset_id: str, root: Path, download: bool = False) -> str:
@@ -80,12 +70,12 @@ def load_episodes(
     found = content_of(dataset_id, root, download)
     data = folder_of(dataset_id, root) / "data"
     _check_hash(dataset_id, data.parent, found)
-    check_metadata(dataset_id, data / "metadata.json", task, other_environment=other_environment)
+    bounds = check_metadata(dataset_id, data / "metadata.json", task, other_environment=other_environment)
     episodes: list[Episode] = []
     clipped = 0
     try:
         for recorded in minari.MinariDataset(data).iterate_episodes():
-            episode, count = _episode(recorded, task)
+            episode, count = _episode(recorded, task, bounds)
             episodes.append(episode)
             clipped += count
     except InvalidData as error:
@@ -146,12 +136,6 @@ def minari_in(root: Path) -> Iterator[None]:
             os.environ["MINARI_DATASETS_PATH"] = before
 
 
-def require_id(dataset_id: str) -> None:
-    """Raise `InvalidData` unless it is formed as Minari's ids are."""
-    if not _DATASET_ID.fullmatch(dataset_id):
-        raise InvalidData(f"dataset id {dataset_id!r} is malformed: write it like mujoco/hopper/expert-v0")
-
-
 def folder_of(dataset_id: str, root: Path) -> Path:
     """The dataset's folder, once its id cannot lead out of `root`, by its letters or by a link."""
     require_id(dataset_id)
@@ -186,17 +170,17 @@ def _download(dataset_id: str, root: Path) -> None:
         raise InvalidData(f"dataset {dataset_id} cannot be downloaded ({error}): {how}") from error
 
 
-def _episode(recorded: minari.EpisodeData, task: Task) -> tuple[Episode, int]:
+def _episode(recorded: minari.EpisodeData, task: Task, bounds: ActionRange) -> tuple[Episode, int]:
     """One of Minari's episodes as ours, and how many numbers of its actions were clipped; raises
     `InvalidData` naming the field and its first bad index."""
     for name in ("actions", "observations", "rewards", "terminations", "truncations"):
         kind = np.asarray(getattr(recorded, name)).dtype
         if kind.kind not in "biuf":
             raise InvalidData(f"{name} holds {kind}, not numbers")
-    actions, clipped = clip_actions("actions", recorded.actions)
+    require_shape("actions", recorded.actions, (None, task.action_size))
+    actions, clipped = clip_actions("actions", recorded.actions, bounds)
     observations = np.asarray(recorded.observations, dtype=np.float64)
     ends, cuts = (np.asarray(marks, dtype=bool) for marks in (recorded.terminations, recorded.truncations))
-    require_shape("actions", actions, (None, task.action_size))
     require_shape("observations", observations, (len(actions) + 1, task.observation_size))
     for name, marks in (("terminations", ends), ("truncations", cuts)):
         require_shape(name, marks, (len(actions),))

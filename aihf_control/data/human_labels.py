@@ -4,7 +4,8 @@ A `.npz` with `obs_1`, `obs_2` (N, L, O), `action_1`, `action_2` (N, L, A) and `
 first segment was preferred, 1 the second, ½ for a tie (Kim et al. 2023, "Preference Transformer"; Hejna and
 Sadigh 2023, "Inverse Preference Learning"), or between them the probability of the second. `label` may be
 (N, 1) as well, or (N, 2) with the probabilities of the first and of the second, 1 together. An imported file
-has `held_out` (N,) as well, true for the pairs that measure a reward and train none.
+has `held_out` (N,) as well, true for the pairs that measure a reward and train none. Actions are in the
+environment's own bounds.
 
 Such a file lacks the observation after a segment's last action, without which IPL cannot use that step.
 So that all methods learn from the same, a segment counts as its first L − 1 steps. The true reward of these
@@ -26,7 +27,7 @@ from numpy.typing import NDArray
 
 from aihf_control.arrays import Floats, require_finite
 from aihf_control.data.types import PreferencePairs, Segments, Transitions, clip_actions, clipped_words
-from aihf_control.envs.tasks import Task
+from aihf_control.envs.tasks import Task, action_range
 from aihf_control.errors import InvalidData
 
 FIELDS = {"obs_1": 3, "obs_2": 3, "action_1": 3, "action_2": 3, "label": 1}
@@ -41,8 +42,8 @@ LARGEST_ARRAY = 2 * 2**30
 
 @dataclass(frozen=True)
 class LabelledSegments:
-    """N pairs: `observations` (2, N, L, O), `actions` (2, N, L, A), `labels`, each the probability of the
-    second, and `held_out` (N,)."""
+    """N pairs: `observations` (2, N, L, O), `actions` (2, N, L, A) in [-1, 1], `labels`, each the probability
+    of the second, and `held_out` (N,)."""
 
     observations: Floats
     actions: Floats
@@ -184,7 +185,8 @@ def _checked(arrays: dict[str, NDArray[Any]], held_out: NDArray[Any] | None, tas
         raise InvalidData("obs_1 has segments of 1 step: 2 are needed, as the last one lacks what follows it")
     label = arrays["label"]
     _require("label", label, (label >= 0.0) & (label <= 1.0), "not from 0 (the first) to 1 (the second)")
-    sides = [clip_actions(name, arrays[name]) for name in ("action_1", "action_2")]
+    bounds = action_range(task)
+    sides = [clip_actions(name, arrays[name], bounds) for name in ("action_1", "action_2")]
     if held_out.shape != (count,) or held_out.dtype != bool:
         raise InvalidData(
             f"held_out is {held_out.dtype} with shape {held_out.shape}, expected bool ({count},)"
@@ -226,9 +228,10 @@ def join(training: LabelledSegments, evaluation: LabelledSegments) -> LabelledSe
     )
 
 
-def encode_labelled(labelled: LabelledSegments) -> bytes:
-    """An imported file's bytes."""
-    (obs_1, obs_2), (action_1, action_2) = labelled.observations, labelled.actions
+def encode_labelled(labelled: LabelledSegments, task: Task) -> bytes:
+    """An imported file's bytes; its actions are in the environment's own bounds, as in the file it was made
+    from."""
+    (obs_1, obs_2), (action_1, action_2) = labelled.observations, action_range(task).own(labelled.actions)
     content = io.BytesIO()
     np.savez(
         content,

@@ -14,21 +14,22 @@ import numpy as np
 from numpy.typing import NDArray
 
 from aihf_control.arrays import Floats, Integers, require_finite, require_shape
+from aihf_control.envs.actions import ActionRange
 from aihf_control.errors import InvalidData
 
 ACTION_SLACK = 1.1e-5
 """By which an action from outside may leave [-1, 1], as float32's 1.00001 does, before it is clipped."""
 
 
-def clip_actions(name: str, actions: NDArray[Any]) -> tuple[Floats, int]:
-    """Actions from outside in float64, clipped to [-1, 1], and how many numbers were. Raises `InvalidData`,
-    naming the first index, for one beyond that is no rounding."""
+def clip_actions(name: str, actions: NDArray[Any], bounds: ActionRange) -> tuple[Floats, int]:
+    """Actions (…, A) from outside in float64, from their own bounds to [-1, 1] and clipped there, and how
+    many numbers were. Raises `InvalidData`, naming the first index, for one beyond that is no rounding."""
     given = np.asarray(actions, dtype=np.float64)
-    beyond = np.abs(given) > 1.0
-    if (far := np.abs(given) > 1.0 + ACTION_SLACK).any():
+    unit, beyond = bounds.unit(given), (given < bounds.low) | (given > bounds.high)
+    if (far := np.abs(unit) > 1.0 + ACTION_SLACK).any():
         index = tuple(int(i) for i in np.argwhere(far)[0])
-        raise InvalidData(f"{name}{list(index)} is {given[index]}, outside of the actions' range, [-1, 1]")
-    return given.clip(-1.0, 1.0), int(beyond.sum())
+        raise InvalidData(f"{name}{list(index)} is {given[index]}, outside of the actions' range, {bounds}")
+    return unit.clip(-1.0, 1.0), int(beyond.sum())
 
 
 def clipped_words(count: int, of: int) -> str:

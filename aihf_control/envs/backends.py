@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from aihf_control.envs.environments import Environments, SerialEnvironments, Steps
 from aihf_control.envs.envpool import EnvPoolEnvironments, why_not
+from aihf_control.envs.external import OWN
 from aihf_control.envs.tasks import BACKENDS, Task
 from aihf_control.envs.workers import HAS_WORKERS, WorkerEnvironments
 from aihf_control.errors import InvalidChoice, choose
@@ -12,13 +13,15 @@ from aihf_control.errors import InvalidChoice, choose
 __all__ = ["Environments", "Steps", "choose_backend", "make_environments"]
 
 
-def choose_backend(name: str, device: str) -> str:
+def choose_backend(name: str, device: str, task: str = "") -> str:
     """The backend that `auto` means on a device of type `device`; any other name is checked and kept.
 
     On a CPU the update uses all cores and one loop is best. Beside a GPU they are free to simulate. Raises
-    `InvalidChoice` for one that cannot be had here.
+    `InvalidChoice` for one that cannot be had here, as EnvPool's cannot for a user's own `task`.
     """
     choose("ENVIRONMENTS", name, BACKENDS)
+    if name == "envpool" and task in OWN:
+        raise InvalidChoice(f"ENVIRONMENTS=envpool: EnvPool has no task {task}: choose workers or serial")
     if name == "envpool" and (fault := why_not()):
         raise InvalidChoice(fault)
     if name == "workers" and not HAS_WORKERS:
@@ -27,7 +30,7 @@ def choose_backend(name: str, device: str) -> str:
         return name
     if device != "cuda":
         return "serial"
-    if why_not() is None:
+    if task not in OWN and why_not() is None:
         return "envpool"
     return "workers" if HAS_WORKERS else "serial"
 

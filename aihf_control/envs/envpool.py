@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from aihf_control.envs.environments import Steps
-from aihf_control.envs.tasks import Task
+from aihf_control.envs.tasks import Task, action_range
 from aihf_control.errors import InvalidChoice
 from aihf_control.hardware import usable_cores
 
@@ -30,6 +30,7 @@ class EnvPoolEnvironments:
         _load()
         self.count, self._task, self._fixed_horizon = count, task, fixed_horizon
         self._threads = min(count, threads or usable_cores())
+        self._bounds = action_range(task)
         self._faults: list[str | None] = [None] * count
         self._pool: Any = None
         self._stepping = False
@@ -49,7 +50,7 @@ class EnvPoolEnvironments:
             raise ValueError("EnvPool's environments always play: evaluate with serial or workers")
         actions = np.asarray(actions, np.float32)
         self._note(actions, "the action is not finite")
-        self._pool.send(actions)  # copies them
+        self._pool.send(self._bounds.own(actions).astype(np.float32, copy=False))  # copies them
         self._stepping = True
 
     def finish(self) -> Steps:
@@ -89,6 +90,7 @@ class EnvPoolEnvironments:
 def make_pool(task: Task, seeds: Sequence[int], threads: int, *, fixed_horizon: bool) -> Any:
     """EnvPool's own object, one environment a seed (below 2³¹), which never reaches its time limit."""
     options = {"terminate_when_unhealthy": False} if fixed_horizon and task.can_fall else {}
+    options = {**task.env_kwargs, **options}
     return _load().make_gymnasium(
         task.env_id,
         num_envs=len(seeds),

@@ -25,7 +25,7 @@ class NoPictures(InvalidChoice):
 
 
 class Camera:
-    """Draws a task's robot from the side, followed by the camera that its model brings.
+    """Draws a task's robot from the side, followed by the camera that its model brings, if it does.
 
     Make, use and close it in one thread: a GL context belongs to the thread that made it. Raises
     `NoPictures` where there is no GL.
@@ -34,6 +34,8 @@ class Camera:
     def __init__(self, task: Task, width: int, height: int) -> None:
         self._task, self._env, self.width = task, make_env(task), width
         simulator: Any = self._env.unwrapped
+        if not isinstance(getattr(simulator, "data", None), mujoco.MjData):
+            raise NoPictures(f"no picture can be drawn of {task.name}: it is not simulated by MuJoCo")
         self._model, self._data = simulator.model, mujoco.MjData(simulator.model)
         self.seconds_a_step: float = simulator.dt
         self.stride = max(1, round(1 / (FRAMES_A_SECOND * self.seconds_a_step)))
@@ -45,8 +47,12 @@ class Camera:
         for flag in (mujoco.mjtRndFlag.mjRND_SHADOW, mujoco.mjtRndFlag.mjRND_REFLECTION):
             self._scene.flags[flag] = False  # two thirds of the time where no GPU draws
         self._option, self._view = mujoco.MjvOption(), mujoco.MjvCamera()
-        self._view.type = mujoco.mjtCamera.mjCAMERA_FIXED
-        self._view.fixedcamid = self._model.camera("track").id
+        cameras = [self._model.camera(number).name for number in range(self._model.ncam)]
+        if "track" in cameras:
+            self._view.type = mujoco.mjtCamera.mjCAMERA_FIXED
+            self._view.fixedcamid = cameras.index("track")
+        else:
+            mujoco.mjv_defaultFreeCamera(self._model, self._view)
         self._renderer = mujoco.MjrContext(self._model, mujoco.mjtFontScale.mjFONTSCALE_100)
         mujoco.mjr_setBuffer(mujoco.mjtFramebuffer.mjFB_OFFSCREEN, self._renderer)
         self._area = mujoco.MjrRect(0, 0, width, height)
@@ -73,9 +79,12 @@ class Camera:
     def positions(self, observations: Floats) -> Floats:
         """The positions `qpos` (T, nq) behind the observations (T, O) of successive steps.
 
-        What an observation leaves out, where the robot is on its track, follows from its velocity.
+        What an observation leaves out, where the robot is on its track, follows from its velocity. Raises
+        `NoPictures` where an observation does not hold the position.
         """
         hidden = self._task.hidden_positions
+        if hidden is None:
+            raise NoPictures(f"no picture of an observation of {self._task.name}: it does not hold positions")
         shown = self._model.nq - hidden
         speeds = observations[:, shown : shown + hidden]
         moved = (speeds[1:] + speeds[:-1]) / 2 * self.seconds_a_step

@@ -5,7 +5,29 @@ from __future__ import annotations
 from typing import Any
 
 import gymnasium as gym
+import mujoco
 import numpy as np
+
+from aihf_control.envs.actions import ActionRange
+
+
+class UnitActions(gym.ActionWrapper):
+    """Actions in [-1, 1] for an environment with other bounds."""
+
+    def __init__(self, env: gym.Env[Any, Any], bounds: ActionRange) -> None:
+        super().__init__(env)
+        self._bounds = bounds
+        self.action_space = gym.spaces.Box(-1.0, 1.0, bounds.low.shape, np.float32)
+
+    @staticmethod
+    def around(env: gym.Env[Any, Any]) -> gym.Env[Any, Any]:
+        """`env` itself if its bounds are these."""
+        bounds = ActionRange.of(env.action_space)
+        return env if bounds.is_unit else UnitActions(env, bounds)
+
+    def action(self, action: np.ndarray) -> np.ndarray:
+        """In the environment's own bounds, and of its own type."""
+        return self._bounds.own(action).astype(self.env.action_space.dtype)
 
 
 class SimulatorGuard(gym.Wrapper):
@@ -19,22 +41,23 @@ class SimulatorGuard(gym.Wrapper):
 
     def __init__(self, env: gym.Env[Any, Any]) -> None:
         super().__init__(env)
-        self._data = getattr(env.unwrapped, "data", None)  # None: not a MuJoCo environment
+        data = getattr(env.unwrapped, "data", None)
+        self._data = data if isinstance(data, mujoco.MjData) else None  # not a MuJoCo environment
 
     def step(self, action: np.ndarray) -> tuple[Any, Any, bool, bool, dict[str, Any]]:
         """As `gymnasium.Env.step`."""
         before = self._data.time if self._data is not None else 0.0
         result = self.env.step(action)
         if self.fault is None:
-            self.fault = self._diagnose(action, before)
+            self.fault = self._diagnose(action, before, result[0])
         return result
 
-    def _diagnose(self, action: np.ndarray, before: float) -> str | None:
+    def _diagnose(self, action: np.ndarray, before: float, observation: np.ndarray) -> str | None:
         if not np.isfinite(action).all():
             return "the action is not finite"
         data = self._data
         if data is None:
-            return None
+            return None if np.isfinite(observation).all() else "the observation is not finite"
         if data.time <= before:
             return f"simulated time went from {before:.3f} s to {data.time:.3f} s"
         if data.warning.number.any():

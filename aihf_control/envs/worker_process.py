@@ -10,7 +10,9 @@ from multiprocessing.connection import Connection
 import numpy as np
 
 from aihf_control.envs.environments import SerialEnvironments
+from aihf_control.envs.external import OWN, open_task
 from aihf_control.envs.tasks import Task
+from aihf_control.errors import InvalidChoice
 
 RESET, STEP, FAULTS, DONE, FAILED = b"r", b"s", b"f", b".", b"!"
 
@@ -25,6 +27,10 @@ class Settings:
     end: int
     fixed_horizon: bool
     autoreset: bool
+    entry: str
+    """As ENV= names the task, if it is a user's own, whose code the worker has to load, and …"""
+    sha256: str
+    """… the hash of that code where it was loaded first."""
 
     def encode(self) -> bytes:
         """As JSON."""
@@ -101,9 +107,18 @@ def serve(connection: int, memory: int) -> None:
         pass  # the parent is gone or wants no more
 
 
+def _task(settings: Settings) -> Task:
+    if not settings.entry:
+        return settings.task
+    task = open_task(settings.entry)
+    if OWN[task.name].source.sha256 != settings.sha256:
+        raise InvalidChoice(f"ENV={settings.entry}: was changed since this run began: start it again")
+    return task
+
+
 def _obey(pipe: Connection, settings: Settings, block: Block) -> None:
     envs = SerialEnvironments(
-        settings.task,
+        _task(settings),
         settings.end - settings.first,
         fixed_horizon=settings.fixed_horizon,
         autoreset=settings.autoreset,

@@ -21,6 +21,7 @@ from typing import IO
 import numpy as np
 
 from aihf_control.envs.environments import BrokenEnvironments, Steps
+from aihf_control.envs.external import OWN
 from aihf_control.envs.tasks import Task
 from aihf_control.envs.worker_process import FAILED, FAULTS, RESET, STEP, Block, Settings
 from aihf_control.hardware import ONE_THREAD, usable_cores
@@ -48,12 +49,14 @@ class WorkerEnvironments:
         self, task: Task, count: int, *, fixed_horizon: bool, autoreset: bool, workers: int | None = None
     ) -> None:
         self.count, self._awaited, self._workers = count, False, list[_Worker]()
+        own = OWN.get(task.name)
+        entry, code = (own.entry, own.source.sha256) if own else ("", "")
         bounds = np.linspace(0, count, min(count, workers or usable_cores()) + 1).astype(int).tolist()
         with _memory_file() as memory:
             memory.truncate(Block.size(task, count))
             self._block = Block.map(memory.fileno(), task, count)
             for first, end in zip(bounds[:-1], bounds[1:], strict=True):
-                settings = Settings(task, count, first, end, fixed_horizon, autoreset)
+                settings = Settings(task, count, first, end, fixed_horizon, autoreset, entry, code)
                 self._workers.append(_Worker(settings, memory.fileno()))
             self._awaited = True
             self._await()

@@ -68,8 +68,8 @@ class Asked:
 class Session:
     """The pairs of one session and who answered what; used by one process, in one thread."""
 
-    def __init__(self, places: Places, pairs: LabelledSegments) -> None:
-        self.places, self.pairs = places, pairs
+    def __init__(self, places: Places, task: Task, pairs: LabelledSegments) -> None:
+        self.places, self.task, self.pairs = places, task, pairs
         self._answers: dict[str, list[dict[str, Any]]] = {}
         self._shown: dict[str, tuple[str, int | None]] = {}  # by name: the page, and the pair before it
         for path in sorted((places.folder / "answers").glob("*.json")):
@@ -94,7 +94,7 @@ class Session:
                     f"{places.folder} was begun otherwise ({unlike[0]}): ask for the same, or give another "
                     "--session"
                 )
-            session = Session(places, read_labelled(places.folder / "pairs.npz", task))
+            session = Session(places, task, read_labelled(places.folder / "pairs.npz", task))
             if session.labels:  # which a kill may have left an answer behind
                 session._export()
             return session
@@ -102,9 +102,9 @@ class Session:
         if places.labels.exists():
             raise InvalidChoice(f"{places.labels} is there already, of no session: name another --session")
         make_folder(places.folder / "answers")
-        write_atomically(places.folder / "pairs.npz", encode_labelled(pairs))
+        write_atomically(places.folder / "pairs.npz", encode_labelled(pairs, task))
         write_json(path, wanted)  # last: a session that has it is whole
-        return Session(places, pairs)
+        return Session(places, task, pairs)
 
     def _read(self, path: Path) -> list[dict[str, Any]]:
         """A person's answers, checked."""
@@ -213,4 +213,4 @@ class Session:
             self.pairs.held_out[chosen],
         )
         make_folder(self.places.labels.parent)
-        write_atomically(self.places.labels, encode_labelled(labelled))
+        write_atomically(self.places.labels, encode_labelled(labelled, self.task))

@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 from aihf_control.arrays import Floats
-from aihf_control.envs.tasks import Task, make_env
+from aihf_control.envs.tasks import Task, action_range, make_env
 from aihf_control.learn.feedback_tables import FeedbackTables
 from aihf_control.learn.replay import Batch
 
@@ -82,15 +82,17 @@ def make_probe(task: Task, feedback: FeedbackTables) -> Probe | None:
 def simulate(task: Task, observations: Floats, actions: Floats) -> Floats | None:
     """(N,) true rewards of one step with each of `actions` (N, A) from each of `observations` (N, O).
 
-    None where the task is not simulated by MuJoCo.
+    None where the task is not simulated by MuJoCo, or its observations do not hold the simulator's state.
     """
+    if task.hidden_positions is None:
+        return None
     env = make_env(task)
     env.reset(seed=SEED)
     simulator: Any = env.unwrapped  # without a time limit
     rewards = None
     if hasattr(simulator, "set_state"):
-        rewards = np.zeros(len(actions))
-        for i, (observation, action) in enumerate(zip(observations, actions, strict=True)):
+        rewards, own = np.zeros(len(actions)), action_range(task).own(actions)
+        for i, (observation, action) in enumerate(zip(observations, own, strict=True)):
             put(simulator, task, observation)
             rewards[i] = simulator.step(action)[1]
     env.close()
@@ -103,10 +105,11 @@ def put(simulator: Any, task: Task, observation: Floats) -> None:
     What an observation does not hold is lost: velocities beyond its clipping (10 in Hopper and
     Walker2d), and the solver's warm start, which is made to depend on nothing that came before.
     """
-    model = simulator.model
-    positions = model.nq - task.hidden_positions
+    model, left_out = simulator.model, task.hidden_positions
+    assert left_out is not None  # else the observation does not tell
+    positions = model.nq - left_out
     state = np.asarray(observation, np.float64)
     simulator.data.ctrl[:] = 0
     simulator.data.qacc_warmstart[:] = 0
-    hidden = np.zeros(task.hidden_positions)
+    hidden = np.zeros(left_out)
     simulator.set_state(np.concatenate([hidden, state[:positions]]), state[positions : positions + model.nv])

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
@@ -14,10 +14,10 @@ from safetensors.torch import load_file, save
 
 from aihf_control.arrays import Floats
 from aihf_control.envs.tasks import TASKS, Task
-from aihf_control.errors import InvalidData
+from aihf_control.errors import InvalidData, choose
 from aihf_control.learn.reward import RewardConfig, RewardModel
 from aihf_control.learn.sb3 import load_actor
-from aihf_control.runs.files import read_json
+from aihf_control.runs.files import build, read_json
 
 
 def load_policy(folder: Path | str) -> Callable[[Floats], Floats]:
@@ -25,7 +25,26 @@ def load_policy(folder: Path | str) -> Callable[[Floats], Floats]:
 
     Raises `InvalidData` if `policy.zip` is not one, or there is no `config.json`.
     """
-    return read_policy(Path(folder) / "policy.zip", TASKS[read_json(Path(folder) / "config.json")["task"]])
+    return read_policy(Path(folder) / "policy.zip", recorded_task(Path(folder)))
+
+
+def recorded_task(folder: Path) -> Task:
+    """The task of a run's folder, as its `config.json` names it; a user's own without its code.
+
+    Raises `InvalidData`.
+    """
+    path = folder / "config.json"
+    config = read_json(path)
+    if own := config.get("task_code"):
+        return build(path, _OwnRecord, own, "task_code.").task
+    return TASKS[choose(f"{path}: task", str(config.get("task")), TASKS)]
+
+
+@dataclass(frozen=True)
+class _OwnRecord:
+    """Of `task_code` in `config.json`."""
+
+    task: Task
 
 
 def read_policy(path: Path, task: Task) -> Callable[[Floats], Floats]:

@@ -17,7 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from aihf_control.arrays import require_finite, require_shape
-from aihf_control.envs.tasks import Task
+from aihf_control.envs.tasks import Task, action_range
 from aihf_control.errors import InvalidData
 from aihf_control.learn.networks import SquashedGaussianActor, TwinCritic
 from aihf_control.learn.sac import SAC, SACConfig
@@ -72,9 +72,9 @@ def save_policy(path: Path, task: Task, learner: SAC | SquashedGaussianActor, me
 def load_actor(path: Path, task: Task) -> SquashedGaussianActor:
     """The actor of a Stable-Baselines3 SAC zip, as a batch of one seed on the CPU.
 
-    That its activation is ReLU and its actions are in [-1, 1] is taken for granted: only the pickled part
-    says so. Raises `InvalidData`, one line naming file and field, if the file is not such a zip, does not
-    fit `task` or holds a number that is not finite.
+    That its activation is ReLU and its actions have the task's bounds is taken for granted: only the pickled
+    part says so. Raises `InvalidData`, one line naming file and field, if the file is not such a zip, does
+    not fit `task` or holds a number that is not finite.
     """
     weights = _read_weights(path)
     layers: list[Linear] = []
@@ -101,7 +101,10 @@ class _Spaces(gym.Env[np.ndarray, np.ndarray]):
 
     def __init__(self, task: Task) -> None:
         self.observation_space = gym.spaces.Box(-np.inf, np.inf, (task.observation_size,), np.float64)
-        self.action_space = gym.spaces.Box(-1.0, 1.0, (task.action_size,), np.float32)
+        bounds = action_range(task)  # to which Stable-Baselines3 stretches what the network says
+        self.action_space = gym.spaces.Box(
+            bounds.low.astype(np.float32), bounds.high.astype(np.float32), dtype=np.float32
+        )
 
 
 def _untrained(task: Task, hidden: Sequence[int], config: SACConfig) -> stable_baselines3.SAC:

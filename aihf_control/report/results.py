@@ -221,6 +221,7 @@ def _read_task(task: str, methods: Sequence[str], stored: Sequence[StoredRun]) -
     if not runs:
         return None
     feedback, sets = _feedback(runs)
+    _shared(runs, "task_code", lambda config: config.task_code)
     return TaskResults(
         task=task,
         preset=_shared(runs, "preset", lambda config: config.preset),

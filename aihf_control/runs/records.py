@@ -65,6 +65,14 @@ class Move:
 
 
 @dataclass(frozen=True)
+class CodeRecord:
+    """What a task that is not built in was made of."""
+
+    object: str
+    sha256: str
+
+
+@dataclass(frozen=True)
 class RunConfig:
     """The part of `config.json` that reports use; `device` and the like are left out."""
 
@@ -82,6 +90,7 @@ class RunConfig:
     settings: SettingsRecord
     moved: tuple[Move, ...] | None = None
     graphs_off: tuple[str, ...] | None = None
+    task_code: CodeRecord | None = None
 
 
 @dataclass(frozen=True)

@@ -13,9 +13,11 @@ import numpy as np
 from aihf_control.data import dataset_writer, datasets
 from aihf_control.data import feedback as feedback_module
 from aihf_control.data.collect import Policy, roll_out
+from aihf_control.data.dataset_ids import TIERS, dataset_id, require_id
 from aihf_control.data.feedback import HELD_OUT_SHARE, FeedbackConfig, Sources
 from aihf_control.data.human_labels import LabelledSegments, encode_labelled, hold_out, join, read_labelled
 from aihf_control.data.types import Episode, Feedback, PreferencePairs
+from aihf_control.envs.external import OWN
 from aihf_control.envs.tasks import Task
 from aihf_control.errors import InvalidData
 from aihf_control.runs.files import checkout, make_folder, require_room, sha256, write_atomically
@@ -73,7 +75,7 @@ class FeedbackSource:
     """People's labels, imported (`aihf preferences import`), instead of `preferences` and a teacher."""
 
 
-def build_data(task: Task, folders: Folders, say: Say, *, tiers: Sequence[str] = datasets.TIERS) -> None:
+def build_data(task: Task, folders: Folders, say: Say, *, tiers: Sequence[str] = TIERS) -> None:
     """Roll the committed policies out into Minari datasets, the same on any number of cores."""
     folder = folders.policies(task)
     manifest, root = reference_policies.read_manifest(task, folder), datasets.minari_root(folders.root)
@@ -103,9 +105,9 @@ def build_data(task: Task, folders: Folders, say: Say, *, tiers: Sequence[str] =
 
 def build_missing(task: Task, names: Sequence[str], folders: Folders, say: Say) -> None:
     """Build those of the task's own tiers that are among the datasets `names` and not there yet."""
-    own = [tier for tier in datasets.TIERS if datasets.dataset_id(task, tier) in names]
+    own = [tier for tier in TIERS if dataset_id(task, tier) in names]
     there = datasets.minari_root(folders.root)
-    missing = [tier for tier in own if not (there / datasets.dataset_id(task, tier)).is_dir()]
+    missing = [tier for tier in own if not (there / dataset_id(task, tier)).is_dir()]
     if missing:
         say(f"building the datasets {', '.join(missing)} of {task.name} (about a minute)")
         build_data(task, folders, say, tiers=missing)
@@ -142,15 +144,16 @@ def _feedback_name(task: Task, config: FeedbackConfig, sources: Sources, folders
     """A folder's name that changes with whatever the feedback is made of: contents, not names alone."""
     manifest = folders.policies(task) / "manifest.json"
     policies_hash = sha256(manifest) if manifest.is_file() else ""
-    made_of = json.dumps([asdict(config), asdict(sources), policies_hash], sort_keys=True)
+    own = [OWN[task.name].record()] if task.name in OWN else []  # whose bounds, for one, are its code's
+    made_of = json.dumps([asdict(config), asdict(sources), policies_hash, *own], sort_keys=True)
     return hashlib.sha256(made_of.encode()).hexdigest()[:12]
 
 
 def _sources(task: Task, source: FeedbackSource) -> Sources:
     for named in (source.demonstrations, *(source.preferences or ())):
         if named is not None:
-            datasets.require_id(named)
-    lower, medium, high = (datasets.dataset_id(task, tier) for tier in datasets.TIERS)
+            require_id(named)
+    lower, medium, high = (dataset_id(task, tier) for tier in TIERS)
     tiers = (lower, medium, high) if source.config.tier_steps else (lower, medium)
     return Sources(
         task=task.name,
@@ -162,7 +165,7 @@ def _sources(task: Task, source: FeedbackSource) -> Sources:
 
 
 def _check_noise(task: Task, config: FeedbackConfig, sources: Sources) -> None:
-    if config.demo_noise and sources.demonstrations != datasets.dataset_id(task, "expert"):
+    if config.demo_noise and sources.demonstrations != dataset_id(task, "expert"):
         raise InvalidData(
             f"DEMO_NOISE={config.demo_noise} needs the policy behind {sources.demonstrations}; "
             "only the suite's own expert tier has one"
@@ -210,14 +213,14 @@ def import_preferences(
             f"{path} holds the labels of another file: rename {file.name}, or move that one away"
         )
     make_folder(path.parent)
-    write_atomically(path, encode_labelled(marked))
+    write_atomically(path, encode_labelled(marked, task))
     return path, marked
 
 
 def _same_pairs(one: LabelledSegments, other: LabelledSegments) -> bool:
-    return all(
-        np.array_equal(getattr(one, name), getattr(other, name)) for name in ("observations", "actions")
-    )
+    """Up to what actions lose on their way to other bounds and back."""
+    pairs = [(getattr(one, name), getattr(other, name)) for name in ("observations", "actions")]
+    return all(a.shape == b.shape and np.allclose(a, b, rtol=0, atol=1e-12) for a, b in pairs)
 
 
 def _build_feedback(

@@ -9,7 +9,7 @@ from pathlib import Path
 from aihf_control.data.feedback import FeedbackConfig
 from aihf_control.data.teacher import Teacher
 from aihf_control.data.types import Feedback
-from aihf_control.envs.tasks import TASKS
+from aihf_control.envs.external import open_task
 from aihf_control.errors import choose
 from aihf_control.methods.settings import Settings
 from aihf_control.methods.table import METHODS
@@ -49,7 +49,7 @@ def make_feedback(
     )
     folders = Folders(Path(folder)) if folder else Folders(Folders.default_root())
     source = FeedbackSource(config=config)
-    return prepare.make_feedback(TASKS[choose("task", task, TASKS)], source, folders, _quiet)[0]
+    return prepare.make_feedback(open_task(task), source, folders, _quiet)[0]
 
 
 def train(
@@ -67,6 +67,7 @@ def train(
 ) -> Path:
     """Train a method's `seeds` as one batch, from their last checkpoint if there is one.
 
+    `task` is a name, or your own as `path/to/my_task.py:TASK`.
     Returns `folder`/results/runs/<study>/<task>/<method>, with a `seed_<k>/` of each: `progress.csv`,
     `policy.zip`, `reward.safetensors`. `feedback` is one for all seeds, or a function from a seed to its own,
     as `lambda seed: make_feedback(task, seed=seed)`. `steps` are SAC steps a seed, and `precision` that of
@@ -77,10 +78,9 @@ def train(
     made = settings or Settings()
     made = replace(made, steps=made.steps if steps is None else steps)
     given = (made.sac.precision, made.environments) if settings else ("auto", "auto")
-    made = on_device(made, chosen, precision or given[0], given[1])
+    played = open_task(task)
+    made = on_device(made, chosen, precision or given[0], given[1], played.name)
     name = choose("method", method, METHODS)
-    planned = Study(
-        study, "script", TASKS[choose("task", task, TASKS)], (name,), tuple(seeds), made, chosen, "train(…)"
-    )
+    planned = Study(study, "script", played, (name,), tuple(seeds), made, chosen, "train(…)")
     run_study(planned, feedback, place, _quiet)
-    return place.runs / study / task / name
+    return place.runs / study / played.name / name

@@ -15,6 +15,7 @@ import torch
 
 from aihf_control.data.types import Feedback
 from aihf_control.envs.backends import choose_backend
+from aihf_control.envs.external import OWN
 from aihf_control.envs.tasks import Task
 from aihf_control.errors import InvalidChoice, InvalidData
 from aihf_control.learn.feedback_tables import FeedbackTables
@@ -63,10 +64,12 @@ class Study:
     """Let runs that were begun on another device go on here, marked as moved."""
 
 
-def on_device(settings: Settings, device: torch.device, precision: str, environments: str) -> Settings:
-    """The settings with what `auto` means on this device."""
+def on_device(
+    settings: Settings, device: torch.device, precision: str, environments: str, task: str = ""
+) -> Settings:
+    """The settings with what `auto` means on this device, and for this task."""
     sac = replace(settings.sac, precision=machine.choose_precision(precision, device))
-    return replace(settings, sac=sac, environments=choose_backend(environments, device.type))
+    return replace(settings, sac=sac, environments=choose_backend(environments, device.type, task))
 
 
 FeedbackOf = Feedback | Callable[[int], Feedback] | None
@@ -146,6 +149,7 @@ def configs(study: Study, folders: Folders) -> dict[str, dict[str, Any]]:
         method: config
         | {"method": method, "settings": _settings_of(method, study.settings)}
         | _code_of(method)
+        | _code_of_task(study.task.name)
         for method in study.methods
     }
 
@@ -177,10 +181,20 @@ def _check_same(folder: Path, config: dict[str, Any], allowed: Sequence[str]) ->
 
 
 def _check_alike(study: Study, folders: Folders) -> None:
-    """What is compared is trained in the same arithmetic and on the same simulator."""
+    """What is compared is trained on the same task, in the same arithmetic and on the same simulator."""
     ours = {"precision": study.settings.sac.precision, "environments": study.settings.environments}
+    code = _code_of_task(study.task.name)
     for path in sorted((folders.runs / study.name / study.task.name).glob("*/seed_*")):
-        settings = (read_config(path) or {}).get("settings", {})
+        config = read_config(path)
+        if config is None:
+            continue
+        there = {name: config[name] for name in ("task_code",) if name in config}
+        if changes := differences(there, code):
+            raise InvalidData(
+                f"{path} was trained on another task of the name {study.task.name} ({'; '.join(changes)}): a "
+                "study has one; use another --study (STUDY=name)"
+            )
+        settings = config.get("settings", {})
         theirs = settings | {"precision": settings.get("sac", {}).get("precision")}
         for name, value in ours.items():
             if theirs.get(name) not in (None, value):
@@ -202,6 +216,11 @@ def _settings_of(method: str, settings: Settings) -> dict[str, Any]:
 def _code_of(method: str) -> dict[str, Any]:
     """What a method that is not built in was made of: resuming it with other code is refused."""
     return {"code": asdict(SOURCES[method])} if method not in METHODS else {}
+
+
+def _code_of_task(task: str) -> dict[str, Any]:
+    """The same of a task that is not built in."""
+    return OWN[task].record() if task in OWN else {}
 
 
 def _feedback_of(feedback: FeedbackOf, seed: int) -> Feedback | None:
@@ -293,7 +312,7 @@ def train_policies(
     if min(seeds) < reference_policies.FIRST_TRAINING_SEED:
         raise InvalidData(f"SEEDS: {min(seeds)} may be reported; train data on seeds from 1000 up")
     settings = replace(Settings(steps=steps), sac=SACConfig(batch_size=TRAINING_BATCH))
-    settings = on_device(settings, device, "auto", "auto")
+    settings = on_device(settings, device, "auto", "auto", task.name)
     study = Study("data", "data", task, ("oracle",), seeds, settings, device, command)
     run_study(study, None, folders, say, observer=_snapshot)
     paths = RunPaths(folders.runs, study.name, task.name, "oracle")

@@ -96,7 +96,7 @@ def test_a_job_is_of_its_group_with_the_options_that_all_share() -> None:
     ]
     shared = shared_options(Sweep, options)
     assert shared == ("--preset", "smoke", "--settings.round-steps", "7")
-    arguments = job_arguments(group, "mine=m.py:Mine", STUDY, shared)
+    arguments = job_arguments(group, group.task, "mine=m.py:Mine", STUDY, shared)
     assert " ".join(arguments) == (
         "job --env hopper --methods mine=m.py:Mine --seeds 0-2 --study grid "
         "--preset smoke --settings.round-steps 7"

@@ -15,8 +15,9 @@ import pytest
 from minari.dataset.minari_storage import MinariStorage
 
 from aihf_control.arrays import Floats
-from aihf_control.data import dataset_writer, datasets
+from aihf_control.data import dataset_writer
 from aihf_control.data.collect import Policy, roll_out
+from aihf_control.data.dataset_ids import dataset_id
 from aihf_control.data.dataset_writer import Provenance, Reference, build_dataset
 from aihf_control.data.datasets import load_episodes, minari_root
 from aihf_control.data.types import Episode, Transitions
@@ -562,4 +563,4 @@ def test_the_root_follows_the_environment(tmp_path: Path, monkeypatch: pytest.Mo
 
 def test_unknown_tiers_are_named() -> None:
     with pytest.raises(InvalidData, match=r"'exprt' is not known\. Valid: simple, medium, expert"):
-        datasets.dataset_id(HOPPER, "exprt")
+        dataset_id(HOPPER, "exprt")

@@ -16,7 +16,10 @@ from aihf_control.learn.epic_probe import Probe, make_probe, put, simulate
 from aihf_control.learn.feedback_tables import FeedbackTables
 from aihf_control.learn.reward_diagnostics import epic_distance
 
-TOLERANCE = {"ant": 0.1}
+SHOWN = [task for task in TASKS.values() if task.hidden_positions is not None]
+"""Whose observations hold the simulator's state."""
+
+TOLERANCE = {"ant": 0.1, "humanoid": 1e-3}
 """Ant's reward is of a body's position, which MuJoCo updates one of the five substeps late: right after a
 state is set, as after a reset, it is on time. The others are equal but for the observation's float32."""
 
@@ -43,11 +46,12 @@ def play(task: Task, seed: int, steps: int = 60) -> tuple[Episode, np.ndarray]:
 
 
 def velocities(simulator: Any, task: Task, observation: np.ndarray) -> list[float]:
+    assert task.hidden_positions is not None
     positions = simulator.model.nq - task.hidden_positions
     return observation[positions : positions + simulator.model.nv].tolist()
 
 
-@pytest.mark.parametrize("task", TASKS.values(), ids=lambda task: task.name)
+@pytest.mark.parametrize("task", SHOWN, ids=lambda task: task.name)
 def test_a_simulated_step_has_the_reward_of_the_step_that_was_taken(task: Task) -> None:
     compared = 0
     for seed in range(3):
@@ -61,9 +65,10 @@ def test_a_simulated_step_has_the_reward_of_the_step_that_was_taken(task: Task) 
     assert compared > 80
 
 
-@pytest.mark.parametrize("task", TASKS.values(), ids=lambda task: task.name)
+@pytest.mark.parametrize("task", SHOWN, ids=lambda task: task.name)
 def test_the_state_behind_an_observation_has_that_observation(task: Task) -> None:
     episode, _ = play(task, 0, steps=30)
+    assert task.hidden_positions is not None
     env = make_env(task)
     env.reset(seed=1)
     simulator: Any = env.unwrapped

@@ -72,7 +72,7 @@ def test_wrong_names_are_one_line(tmp_path: Path, value: str, message: str) -> N
 @pytest.mark.parametrize(
     ("code", "message"),
     [
-        ("class Other: ...", "there is no MyMethod in my_method.py, whose classes are: Other"),
+        ("class Other: ...", "there is no MyMethod in my_method.py; its classes: Other"),
         ("x = 1\nx / 0", "cannot be loaded: ZeroDivisionError: division by zero, my_method.py line 2"),
         ("class MyMethod:\n    def", "cannot be loaded: SyntaxError"),
         ("class MyMethod: ...", "MyMethod cannot be called with a Context"),
