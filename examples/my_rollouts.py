@@ -1,14 +1,11 @@
 """Rollouts of one's own as Minari datasets, and labels of one's own: docs/your_data.md."""
 
-import warnings
-
 import gymnasium as gym
 import minari
 import my_task  # registers mine/Push-v0
 import numpy as np
 from minari.data_collector.episode_buffer import EpisodeBuffer  # its DataCollector would need jax
 
-warnings.filterwarnings("ignore", module="minari")  # of an author and a link that are not given
 rng = np.random.default_rng(0)
 
 

@@ -87,7 +87,7 @@ def test_the_saved_policy_and_reward_are_functions_of_arrays(runs: Path) -> None
 
 
 def test_examples_are_short() -> None:
-    assert len(EXAMPLES) == 4
+    assert len(EXAMPLES) == 6
     assert all(len(path.read_text().splitlines()) < 40 for path in EXAMPLES)
 
 
