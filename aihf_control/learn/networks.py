@@ -80,15 +80,15 @@ class SquashedGaussianActor(nn.Module):
         return torch.tanh(self.distribution(observations, exact=True)[0])
 
     def sample(
-        self, observations: Tensor, noise: Tensor, reference: SquashedGaussianActor | None = None
+        self, observations: Tensor, noise: Tensor, prior: SquashedGaussianActor | None = None
     ) -> tuple[Tensor, Tensor]:
         """Actions (S, B, A) in [-1, 1], reparameterised by `noise`, and their cost c(π(·|s)) (S, B): the
-        log-density, or with a `reference` π⁰, which gets no gradient, the exact KL(π‖π⁰)."""
+        log-density, or with a `prior` π⁰, which gets no gradient, the exact KL(π‖π⁰)."""
         mean, log_std = self.distribution(observations)
         actions = torch.tanh(mean + log_std.exp() * noise)
-        if reference is not None:
+        if prior is not None:
             with torch.no_grad():
-                goal, log_width = reference.distribution(observations)
+                goal, log_width = prior.distribution(observations)
             return actions, gaussian_divergence(mean, log_std, goal, log_width)
         gaussian = -0.5 * noise.square() - log_std - 0.5 * math.log(2 * math.pi)
         return actions, (gaussian - torch.log(1 - actions.square() + TANH_EPSILON)).sum(-1)

@@ -111,7 +111,7 @@ def critic_loss(
     batch: Batch,
     noise: Tensor,
     discount: float,
-    reference: SquashedGaussianActor | None = None,
+    prior: SquashedGaussianActor | None = None,
 ) -> tuple[Tensor, Metrics]:
     """Half the twins' squared soft Bellman error; `temperature` (S,), `noise` (S, B, A).
 
@@ -119,7 +119,7 @@ def critic_loss(
     both halves, so that the statistics are those of the mixture (CrossQ, section 3.2).
     """
     with torch.no_grad():
-        next_actions, cost = actor.sample(batch.next_observations, noise, reference)
+        next_actions, cost = actor.sample(batch.next_observations, noise, prior)
     if target is None:
         observations = torch.cat([batch.observations, batch.next_observations], dim=1)
         values, following = critic.learn(observations, torch.cat([batch.actions, next_actions], dim=1)).chunk(
@@ -141,14 +141,14 @@ def actor_loss(
     temperature: Tensor,
     observations: Tensor,
     noise: Tensor,
-    reference: SquashedGaussianActor | None = None,
+    prior: SquashedGaussianActor | None = None,
 ) -> tuple[Tensor, Tensor, Metrics]:
     """E[α c − min Q]; also the cost c (S, B): the actions' log-densities, which the temperature needs."""
-    actions, cost = actor.sample(observations, noise, reference)
+    actions, cost = actor.sample(observations, noise, prior)
     value = critic(observations, actions, frozen=True).amin(1)
     losses = (temperature.unsqueeze(1) * cost - value).mean(-1)
     mean_cost = cost.detach().mean(-1)
-    told = {"entropy": -mean_cost} if reference is None else {"divergence": mean_cost}
+    told = {"entropy": -mean_cost} if prior is None else {"divergence": mean_cost}
     return losses.sum(), cost.detach(), {"actor_loss": losses.detach()} | told
 
 
@@ -163,7 +163,7 @@ def temperature_loss(
 class SAC:
     """Actor, twin critics and temperature of S seeds, with their optimisers.
 
-    With a `reference` policy π⁰ the cost c(π(·|s)) of alignment is KL(π‖π⁰) in place of the log-density
+    With a `prior` policy π⁰ the cost c(π(·|s)) of alignment is KL(π‖π⁰) in place of the log-density
     (AIHF's L3), and the temperature, which is then β, stays as it is.
     """
 
@@ -185,7 +185,7 @@ class SAC:
         self.actor.to(device)
         self.critic.to(device)
         self.target = None if form.normalised else copy.deepcopy(self.critic).requires_grad_(False)
-        self.reference: SquashedGaussianActor | None = None
+        self.prior: SquashedGaussianActor | None = None
         start = torch.full((len(seeds),), config.initial_temperature, device=device)
         self.log_temperature = nn.Parameter(start.log())
         self.target_entropy = -float(actions) if config.target_entropy is None else config.target_entropy
@@ -196,14 +196,14 @@ class SAC:
 
     def standardise(self, mean: Tensor, std: Tensor) -> None:
         """Show every network observations by these statistics, (O,) or (S, 1, O)."""
-        for network in (self.actor, self.critic, self.target, self.reference):
+        for network in (self.actor, self.critic, self.target, self.prior):
             if network is not None:
                 network.standardise.set(mean, std)
 
-    def add_reference(self) -> SquashedGaussianActor:
+    def add_prior(self) -> SquashedGaussianActor:
         """The actor as it now is, to stay close to from here on."""
-        self.reference = copy.deepcopy(self.actor).requires_grad_(False)
-        return self.reference
+        self.prior = copy.deepcopy(self.actor).requires_grad_(False)
+        return self.prior
 
     @torch.no_grad()
     def act(self, observations: Tensor, noise: Tensor | None = None) -> Tensor:
@@ -221,16 +221,16 @@ class SAC:
         temperature = self.log_temperature.detach().exp()
         loss, metrics = critic_loss(
             self.critic, self.target, self.actor, temperature, batch, noise[0], self.config.discount,
-            self.reference,
+            self.prior,
         )  # fmt: skip
         self.critic_optimiser.descend(loss)
         if not critic_only:
             loss, cost, more = actor_loss(
-                self.actor, self.critic, temperature, batch.observations, noise[1], self.reference
+                self.actor, self.critic, temperature, batch.observations, noise[1], self.prior
             )
             metrics |= more
             self.actor_optimiser.descend(loss)
-            if self.reference is None and self.config.tuned_temperature:
+            if self.prior is None and self.config.tuned_temperature:
                 loss, more = temperature_loss(self.log_temperature, cost, self.target_entropy)
                 self.temperature_optimiser.descend(loss)
                 metrics |= more
@@ -247,7 +247,7 @@ class SAC:
         """The live state of learner and optimisers, by name: what a checkpoint holds."""
         live = {"log_temperature": self.log_temperature.detach()}
         networks = {
-            "actor": self.actor, "critic": self.critic, "target": self.target, "reference": self.reference
+            "actor": self.actor, "critic": self.critic, "target": self.target, "prior": self.prior
         }  # fmt: skip
         for name, network in networks.items():
             if network is not None:

@@ -50,12 +50,12 @@ class DirectAIHF(OfflineMethod):
     def __init__(self, context: Context) -> None:
         self.config = context.settings.direct_aihf
         super().__init__(context, updates=self.config.updates, learning_rate=self.config.learning_rate)
-        self.reference = copy.deepcopy(self.actor).requires_grad_(False)
+        self.prior = copy.deepcopy(self.actor).requires_grad_(False)
 
     def start(self) -> Metrics:
         """Clone the demonstrations; the clone is π⁰."""
         metrics = super().start()
-        self.reference.load_state_dict(self.actor.state_dict())
+        self.prior.load_state_dict(self.actor.state_dict())
         return metrics
 
     def draw(self, streams: dict[str, SeedStreams]) -> dict[str, Tensor]:
@@ -70,7 +70,7 @@ class DirectAIHF(OfflineMethod):
         config, pairs, shown = self.config, self.pairs(), self.shown()
         preferred, rejected = segment_closeness(self.actor, pairs)
         with torch.no_grad():
-            before = segment_closeness(self.reference, pairs)
+            before = segment_closeness(self.prior, pairs)
         ratios = config.temperature * (preferred - before[0]), config.temperature * (rejected - before[1])
         loss, metrics = contrastive_loss(*ratios, pairs.confidence, config.bias)
         cloning = -self.actor.closeness(shown.observations, shown.actions).mean(-1)
@@ -79,4 +79,4 @@ class DirectAIHF(OfflineMethod):
 
     def tensors(self) -> dict[str, Tensor]:
         """Also π⁰."""
-        return super().tensors() | {"reference": self.reference.body.flat.detach()}
+        return super().tensors() | {"prior": self.prior.body.flat.detach()}

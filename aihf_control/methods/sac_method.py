@@ -63,7 +63,7 @@ class SACMethod(Method):
             self.loop.sac.standardise(context.tables.observation_mean, context.tables.observation_std)
         self.sac = self.loop.sac
         if from_clone:
-            self.sac.add_reference()
+            self.sac.add_prior()
         self.actor, self.critic = self.sac.actor, self.sac.critic
         self.steps = torch.zeros((), dtype=torch.int64)
         self.learns_reward = learns_reward
@@ -88,11 +88,11 @@ class SACMethod(Method):
 
     def start(self) -> Metrics:
         """Where alignment starts from the clone: make it, and stay close to it from here on."""
-        if self.sac.reference is None:
+        if self.sac.prior is None:
             return {}
         metrics = self.context.clone(self.actor)
         self.actor.spread_evenly(self.context.settings.from_clone.width)
-        self.sac.reference.load_state_dict(self.actor.state_dict())
+        self.sac.prior.load_state_dict(self.actor.state_dict())
         return metrics
 
     def align(self, round: int, steps: int, reward: RewardFunction | None) -> Metrics:

@@ -28,7 +28,7 @@ class SelfPlayAIHF(OfflineMethod):
         self.config = context.settings.selfplay_aihf
         super().__init__(context, updates=self.config.updates, learning_rate=self.config.learning_rate)
         self.earlier, self.clone = (copy.deepcopy(self.actor).requires_grad_(False) for _ in range(2))
-        self.reference = self.earlier if self.config.moving_reference else self.clone
+        self.prior = self.earlier if self.config.moving_prior else self.clone
         steps = max(context.feedback.demonstrated.steps.counts)
         self.play_updates = math.ceil(self.config.epochs * steps / self.config.transitions_per_update)
 
@@ -61,7 +61,7 @@ class SelfPlayAIHF(OfflineMethod):
             # own actions have the variance that `closeness` has, ½
             own = self.earlier.mode(seen) + math.sqrt(0.5) * self.draws["noise"]
             before = [self.earlier.closeness(seen, actions) for actions in (shown.actions, own)]
-            segments_before = segment_closeness(self.reference, pairs)
+            segments_before = segment_closeness(self.prior, pairs)
         ratios = [
             config.temperature * (self.actor.closeness(seen, actions) - was)
             for actions, was in zip((shown.actions, own), before, strict=True)

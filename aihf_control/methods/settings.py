@@ -158,7 +158,7 @@ class SelfPlayConfig:
     """w1 of the demonstrations' loss; 2/β has at a round's start the gradient of Direct AIHF's w1 = 1."""
     temperature: Positive = 0.1
     """β of the log-ratios."""
-    moving_reference: bool = False
+    moving_prior: bool = False
     """Preferences' log-ratios are to the earlier self too, as the formula reads, not to the clone: then every
     round they start from nothing again and push on, off the demonstrations (`make theory`)."""
     linear: bool = False

@@ -165,7 +165,7 @@ def by_pairs() -> list[Statement]:
 
     def cpl(pairs: Pairs, bias: float) -> float:
         return distance(
-            fit(partial(cpl_loss, pairs=pairs, reference=prior, beta=beta, bias=bias), prior), truth[0]
+            fit(partial(cpl_loss, pairs=pairs, prior=prior, beta=beta, bias=bias), prior), truth[0]
         )
 
     def direct(demonstrator: Floats, weight: float) -> Floats:
@@ -260,9 +260,9 @@ def self_play() -> list[Statement]:
     scores = np.einsum("nsa,sa->n", segments, world.beta * (expert - world.log_prior))
     pairs = exact_pairs(segments, pairs_at[2], scores)
 
-    def pull(reference: Floats) -> float:
+    def pull(prior: Floats) -> float:
         """Of the preferences, true to π_D, at π = π_k = π_D."""
-        return float(np.linalg.norm(by_logits(expert, cpl_loss(expert, pairs, reference, world.beta)[1])))
+        return float(np.linalg.norm(by_logits(expert, cpl_loss(expert, pairs, prior, world.beta)[1])))
 
     # ∇r of the implicit reward β log π/π⁰ by the S·A logits, as the lemma's features
     states, actions = world.shape

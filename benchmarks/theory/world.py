@@ -1,4 +1,4 @@
-"""A world small enough to be solved: a tabular Markov decision process with a KL to a reference policy.
+"""A world small enough to be solved: a tabular Markov decision process with a KL to a prior policy.
 
     max_π  E_π Σ_t γ^t [ r(s_t, a_t) − β·log π(a_t|s_t)/π⁰(a_t|s_t) ]
 
@@ -191,10 +191,10 @@ def log_sigmoid(values: Floats) -> Floats:
 
 
 def cpl_loss(
-    log_policy: Floats, pairs: Pairs, reference: Floats, beta: float, bias: float = 1.0
+    log_policy: Floats, pairs: Pairs, prior: Floats, beta: float, bias: float = 1.0
 ) -> tuple[float, Floats]:
     """−E log σ(β ℓ(w) − λ β ℓ(l)), ℓ = Σ γ^t log π/π⁰, λ = `bias`; λ = 1 is DPO over segments."""
-    ratios = np.einsum("nsa,sa->n", pairs.visits, log_policy - reference)
+    ratios = np.einsum("nsa,sa->n", pairs.visits, log_policy - prior)
     margins = beta * (ratios[:, None] - bias * ratios)
     pull = pairs.weights * expit(-margins)
     slopes = -beta * (pull.sum(axis=1) - bias * pull.sum(axis=0))
@@ -211,14 +211,14 @@ def direct_aihf_loss(
     log_policy: Floats,
     demonstrated: Floats,
     pairs: Pairs,
-    reference: Floats,
+    prior: Floats,
     beta: float,
     demonstration_weight: float = 1.0,
     bias: float = 1.0,
 ) -> tuple[float, Floats]:
     """w1 times `cloning_loss`, plus `cpl_loss`."""
     cloning, by_cloning = cloning_loss(log_policy, demonstrated)
-    preferring, by_preferring = cpl_loss(log_policy, pairs, reference, beta, bias)
+    preferring, by_preferring = cpl_loss(log_policy, pairs, prior, beta, bias)
     return demonstration_weight * cloning + preferring, demonstration_weight * by_cloning + by_preferring
 
 

@@ -138,7 +138,7 @@ def test_every_number_among_the_settings_has_a_range() -> None:
         "fixed_horizon",
         "cuda_graphs",
         "selfplay_aihf.linear",
-        "selfplay_aihf.moving_reference",
+        "selfplay_aihf.moving_prior",
         "sac.tuned_temperature",
     }
     settings = {f"settings.{name}" for name in texts | switches}

@@ -247,7 +247,7 @@ def test_sample_is_the_tanh_of_a_scaled_and_shifted_noise_with_its_own_log_densi
     torch.testing.assert_close(log_density, expected, rtol=0, atol=1e-4)
 
 
-def test_the_cost_against_a_reference_is_the_divergence_of_the_two_gaussians() -> None:
+def test_the_cost_against_a_prior_is_the_divergence_of_the_two_gaussians() -> None:
     policy, other, observations = actor(), actor(), draw(MEMBERS, BATCH, 4)
     with torch.no_grad():
         other.body.flat.add_(0.1 * draw(*other.body.flat.shape, seed=3))

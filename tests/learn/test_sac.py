@@ -339,11 +339,11 @@ def test_critic_only_leaves_actor_and_temperature_alone() -> None:
     assert metrics.keys() == {"critic_loss", "value"}
 
 
-def test_held_to_a_reference_the_temperature_stays_and_the_policy_strays_less_the_larger_it_is() -> None:
+def test_held_to_a_prior_the_temperature_stays_and_the_policy_strays_less_the_larger_it_is() -> None:
     strays = []
     for temperature in (0.01, 100.0):
         sac = learner()
-        reference = sac.add_reference()
+        prior = sac.add_prior()
         with torch.no_grad():
             sac.log_temperature.fill_(math.log(temperature))
         for batch, noise in random_updates(30):
@@ -351,8 +351,8 @@ def test_held_to_a_reference_the_temperature_stays_and_the_policy_strays_less_th
         torch.testing.assert_close(
             sac.log_temperature.exp().detach(), torch.full((len(sac.seeds),), temperature)
         )
-        assert torch.equal(reference.body.flat, learner().actor.body.flat)
-        assert "temperature" not in metrics and "reference.body.flat" in sac.tensors()
+        assert torch.equal(prior.body.flat, learner().actor.body.flat)
+        assert "temperature" not in metrics and "prior.body.flat" in sac.tensors()
         strays.append(metrics["divergence"])
     assert (strays[1] < 0.1 * strays[0]).all()
 

@@ -149,7 +149,7 @@ def test_an_update_of_direct_aihf_by_hand() -> None:
     config = toy.SETTINGS.direct_aihf
     expected = [Net(method.actor, seed) for seed in range(3)]
     for seed, policy in enumerate(expected):
-        clone = Net(method.reference, seed)
+        clone = Net(method.prior, seed)
         pairs, confidence = sides(method, seed)
         better, worse = (
             config.temperature * (closeness(policy, o, a) - closeness(clone, o, a).detach()).sum(-1)

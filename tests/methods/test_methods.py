@@ -72,15 +72,15 @@ def test_from_the_same_clone_alignment_differs_in_its_reward_alone(name: str) ->
     clone.start()
     clone.actor.spread_evenly(settings.from_clone.width)
     method.start()
-    assert method.sac is not None and method.sac.reference is not None
-    for policy in (method.actor, method.sac.reference):
+    assert method.sac is not None and method.sac.prior is not None
+    for policy in (method.actor, method.sac.prior):
         assert torch.equal(policy.body.flat, clone.actor.body.flat)
     method.run_round(0, 100)
     assert torch.equal(method.actor.body.flat, clone.actor.body.flat)
     np.testing.assert_allclose(method.sac.log_temperature.exp().detach(), 0.05, rtol=1e-6)
     method.run_round(1, 20)
     assert not torch.equal(method.actor.body.flat, clone.actor.body.flat)
-    assert torch.equal(method.sac.reference.body.flat, clone.actor.body.flat)
+    assert torch.equal(method.sac.prior.body.flat, clone.actor.body.flat)
 
 
 def test_a_method_without_a_clone_is_refused_by_name() -> None:
