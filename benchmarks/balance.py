@@ -11,7 +11,7 @@ from __future__ import annotations
 import itertools
 import subprocess
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -36,11 +36,13 @@ from aihf_control.words import NOTHING, markdown_table, number, seed_list
 ROOT = Path(__file__).parents[1]
 RESULTS = ROOT / "results" / "balance"
 METHODS = ("aihf", "rlhf", "irl", "bc", "ipl")
+ALIKE = ("rlhf", "bc", "ipl")
+"""What starts from the clone in any case: trained once, with the start `own`, and counted in both."""
 SOURCES = ("rlhf", "irl")
 """What AIHF is compared with: the better of preferences after a clone, and demonstrations alone."""
 STARTS = {
-    "clone": "all from the same clone, with the same KL to it",
     "own": "as published: AIHF and IRL from random",
+    "clone": "all from the same clone, with the same KL to it",
 }
 DEMONSTRATIONS = {
     "1": ("1 expert episode", ("--feedback.demonstration-transitions", "1000")),
@@ -52,6 +54,11 @@ PREFERENCES = {
     "noisy": ("500 pairs, 30% wrong", ("--feedback.pairs", "500", "--label-error", "0.3")),
 }
 CELLS = tuple("-".join(parts) for parts in itertools.product(STARTS, DEMONSTRATIONS, PREFERENCES))
+
+
+def methods(cell: str) -> tuple[str, ...]:
+    """What is trained in a cell."""
+    return METHODS if cell.startswith("own") else tuple(name for name in METHODS if name not in ALIKE)
 
 
 def options(cell: str) -> tuple[str, ...]:
@@ -84,9 +91,9 @@ class Run:
                 f"{RESULTS / 'PREREGISTERED.md'} is missing: write down first what will be measured"
             )
         for cell in self.cells:
-            command = ("bench", "--env", self.env, "--preset", "reference", "--methods", ",".join(METHODS),
-                       "--seeds", self.seeds, "--steps", str(self.steps), "--study", f"balance-{cell}",
-                       *options(cell), *self.arguments)  # fmt: skip
+            command = ("bench", "--env", self.env, "--preset", "reference", "--seeds", self.seeds,
+                       "--methods", ",".join(methods(cell)), "--steps", str(self.steps),
+                       "--study", f"balance-{cell}", *options(cell), *self.arguments)  # fmt: skip
             if status := subprocess.run(
                 (sys.executable, "-m", "aihf_control", *command), check=False
             ).returncode:
@@ -130,10 +137,24 @@ class Draw:
 def read_cells(results: Path) -> list[tuple[str, TaskResults]]:
     """Each cell that has results with its tasks, in order. Raises `InvalidData` if none has."""
     found = [cell for cell in CELLS if (results / cell / INDEX).is_file()]
-    cells = [(cell, task) for cell in found for task in read_results(results / cell).tasks]
+    known = {(cell, task.task): task for cell in found for task in read_results(results / cell).tasks}
+    cells = [(cell, with_alike(task, known.get((_own(cell), name)))) for (cell, name), task in known.items()]
     if not cells:
         raise InvalidData(f"{results}: no cell has results yet; `make balance-runs` trains them")
     return cells
+
+
+def _own(cell: str) -> str:
+    return "-".join(("own", *cell.split("-")[1:]))
+
+
+def with_alike(task: TaskResults, own: TaskResults | None) -> TaskResults:
+    """A task's results with those that do not depend on the start, if they are of the same feedback."""
+    if own is None or own.feedback.sha256 != task.feedback.sha256:
+        return task
+    there = {results.method for results in task.methods if results.runs}
+    more = [results for results in own.methods if results.method in set(ALIKE) - there]
+    return replace(task, methods=(*(r for r in task.methods if r.method in there), *more))
 
 
 def contrast(task: TaskResults) -> Floats:
@@ -210,6 +231,7 @@ def markdown(cells: list[tuple[str, TaskResults]], rows: pd.DataFrame) -> str:
         "",
         "Final returns, of each seed the mean over the last tenth of its evaluations; means over seeds. "
         "Contrast: AIHF less the better of RLHF and IRL, paired by seed, with its 95% bootstrap interval. "
+        "RLHF, BC and IPL start from the clone in any case, so one run of theirs counts with both starts. "
         "What counts as a win was fixed before the first run: [PREREGISTERED.md](PREREGISTERED.md).",
         "",
         markdown_table(header, table),

@@ -85,7 +85,23 @@ def test_a_cell_is_an_ordinary_study_with_its_options(capsys: pytest.CaptureFixt
     assert balance.options("own-10-clean") == ()
     assert len(balance.CELLS) == 12
     assert balance.main(["run", "--cells", "clone-2-clean"]) == 2
-    assert "clone-2-clean is none of clone-1-clean" in capsys.readouterr().err
+    assert "clone-2-clean is none of own-1-clean" in capsys.readouterr().err
+
+
+def test_what_starts_from_the_clone_anyway_is_trained_once_and_counts_in_both(tmp_path: Path) -> None:
+    assert balance.methods("own-1-noisy") == ("aihf", "rlhf", "irl", "bc", "ipl")
+    assert balance.methods("clone-1-noisy") == ("aihf", "irl")
+    write_cell(tmp_path / "runs", "own-1-noisy", FINALS)
+    matched = {"aihf": [9, 9, 9, 9, 9], "irl": [7, 3, 3, 3, 3]}
+    write_cell(tmp_path / "runs", "clone-1-noisy", matched)
+    write_cell(tmp_path / "runs", "clone-1-clean", matched)  # its own cell has not been trained
+    results = tmp_path / "balance"
+    assert balance.main(["add", "--runs", str(tmp_path / "runs"), "--results", str(results)]) == 0
+    assert balance.main(["draw", "--results", str(results)]) == 0
+    table = pd.read_csv(results / "table.csv").set_index(["start", "preferences"])
+    assert table.loc[("clone", "noisy"), "contrast"] == pytest.approx(np.mean([2, 4, 4, 4, 4]))
+    assert table.loc[("clone", "noisy"), "rlhf"] == 5.0
+    assert np.isnan(table.loc[("clone", "clean"), "contrast"])
 
 
 def test_nothing_to_draw_is_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
