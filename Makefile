@@ -2,7 +2,7 @@
 # a rule with a ## line, a variable a row of aihf_control/cli/variables.py: meaning, targets, what is wrong with it.
 
 .DEFAULT_GOAL := help
-.PHONY: help setup bench sweep data figure5 speed gpu-check theory balance balance-runs test test-all test-slurm lint format clean
+.PHONY: help setup bench sweep data figure5 speed gpu-check theory balance balance-runs docs test test-all test-slurm lint format clean
 
 # Values are text: `value` keeps make from expanding what a user wrote, and the shell sees it in quotes.
 quoted = '$(subst ','\'',$1)'
@@ -89,6 +89,11 @@ balance: $(STAMP)  ## redraw from the committed results where learning from both
 
 balance-runs: $(STAMP)  ## train what is missing of the balance's cells: a day; it goes on where it was stopped
 	@.venv/bin/python -m benchmarks.balance run
+
+docs: $(STAMP)-docs  ## the pages and the API's reference as a site in build/site/; a broken link is an error
+	@rm -rf build/pages; mkdir -p build/pages
+	@cp -R --parents $$(git ls-files '*.md' docs examples CITATION.cff 'results/*.png') build/pages
+	@NO_MKDOCS_2_WARNING=1 .venv/bin/mkdocs build -q --strict && echo "build/site/index.html is the site's first page"
 
 test: $(STAMP)  ## fast tests, in two processes
 	@.venv/bin/python -m pytest -q -n 2
