@@ -10,8 +10,11 @@ import toy
 from recorded_graphs import RecordedGraph, recorded_on_the_cpu
 
 from aihf_control.envs.tasks import TASKS
-from benchmarks import gpu_check
-from benchmarks.gpu_check import Row, Table, bits, main, told
+from benchmarks.gpu_check import __main__ as gpu_check
+from benchmarks.gpu_check.__main__ import main
+from benchmarks.gpu_check.fast import Scale, told
+from benchmarks.gpu_check.right import bits
+from benchmarks.gpu_check.table import Row, Table
 
 CPU = torch.device("cpu")
 
@@ -21,7 +24,7 @@ def small(monkeypatch: pytest.MonkeyPatch) -> None:
     """One method, one seed, the toy task."""
     monkeypatch.setitem(TASKS, "hopper", replace(toy.TASK, name="hopper"))
     monkeypatch.setattr(gpu_check, "METHODS", {"bc": gpu_check.METHODS["bc"]})
-    monkeypatch.setattr(gpu_check, "SMALL", gpu_check.Scale((1,), 2, 1, 200, 300))
+    monkeypatch.setattr(gpu_check, "SMALL", Scale((1,), 2, 1, 200, 300))
 
 
 def test_the_whole_path_is_one_table_on_disk(small: None, tmp_path: Path) -> None:
