@@ -79,6 +79,8 @@ class Status:
     batch_size: int
     failed_at_step: int | None = None
     reason: str | None = None
+    rows_sha256: str | None = None
+    """Of the rows of one that ended, by `hash_rows`; None of a run that is older than this."""
 
     @property
     def ended(self) -> bool:
@@ -115,19 +117,26 @@ def read_status(folder: Path) -> Status | None:
     return status
 
 
-def write_progress(folder: Path, rows: Sequence[Mapping[str, float]]) -> None:
+def write_progress(folder: Path, rows: Sequence[Mapping[str, float]]) -> str:
     """Write `progress.csv`, one line a row; a row may lack columns, which are in the order first seen.
 
     Floats are written so that reading gives the same bits. Keep out of it what differs between
-    identical runs: times belong in `status.json`. Raises `CannotWrite`.
+    identical runs: times belong in `status.json`. Returns the rows' hash. Raises `CannotWrite`.
     """
     columns = list(dict.fromkeys(name for row in rows for name in row))
+    written = [{name: _number(value) for name, value in row.items()} for row in rows]
     text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(columns)
-    writer.writerows([_number(row[name]) if name in row else "" for name in columns] for row in rows)
+    writer = csv.DictWriter(text, columns, lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(written)
     make_folder(folder)
     write_atomically(folder / "progress.csv", text.getvalue().encode())
+    return hash_rows(written)
+
+
+def hash_rows(rows: Sequence[Mapping[str, str]]) -> str:
+    """The SHA-256 of rows as text, whatever the order of their columns: as trained and as committed alike."""
+    return hashlib.sha256(json.dumps(rows, sort_keys=True).encode()).hexdigest()
 
 
 def _number(value: float) -> str:

@@ -21,7 +21,7 @@ import pandas as pd
 
 from aihf_control.errors import InvalidData
 from aihf_control.runs.files import build, make_folder, read_json, write_atomically
-from aihf_control.runs.folder import Status, read_config, read_status
+from aihf_control.runs.folder import Status, hash_rows, read_config, read_status
 
 FORMAT = 1
 INDEX = "runs.json"
@@ -61,7 +61,26 @@ class StoredRun:
         """Its evaluations: numbers throughout, and steps that rise. Raises `InvalidData`."""
         lines = self.read_lines()
         text = _text([lines.header, *lines.rows])
-        return _checked(self.progress_place, pd.read_csv(io.StringIO(text)))
+        table = _checked(self.progress_place, pd.read_csv(io.StringIO(text)))
+        self._require_all(lines, table)
+        return table
+
+    def _require_all(self, lines: Lines, table: pd.DataFrame) -> None:
+        """A run that ended has all of its rows, to the last digit."""
+        if self.status is None or not self.status.ended:
+            return
+        last = 0 if table.empty else int(table["step"].iloc[-1])
+        if self.status.state == "finished" and last != self.status.step:
+            raise InvalidData(
+                f"{self.progress_place}: row {len(table) - 1}, the last one, is of step {last:,}, and the "
+                f"run ended at step {self.status.step:,}: rows are missing; restore the file"
+            )
+        wrote = self.status.rows_sha256
+        if wrote is not None and (found := hash_rows(lines.records())) != wrote:
+            raise InvalidData(
+                f"{self.progress_place}: its rows, to row {len(table) - 1} of step {last:,}, are not those "
+                f"that the run wrote (their SHA-256 is {found[:12]}…, not {wrote[:12]}…): restore the file"
+            )
 
 
 def stored_runs(study: Path, strict: bool = True) -> list[StoredRun]:
@@ -236,8 +255,7 @@ def add_runs(study: Path, results: Path, methods: Sequence[str] = (), rename: st
 
 def _refuse_other(there: StoredRun, new: StoredRun) -> None:
     for what, one, other, place in (
-        ("settings or status", (dict(there.config), there.status), (dict(new.config), new.status),
-         there.config_place),
+        ("settings or status", _said(there), _said(new), there.config_place),
         ("rows", there.read_lines().records(), new.read_lines().records(), there.progress_place),
     ):  # fmt: skip
         if one != other:
@@ -245,6 +263,11 @@ def _refuse_other(there: StoredRun, new: StoredRun) -> None:
                 f"{place}: its {what} are not those of {new.progress_place}: what is committed is never "
                 "overwritten; remove it first, or add to another folder"
             )
+
+
+def _said(run: StoredRun) -> tuple[dict[str, Any], Status | None]:
+    """What a run records but for its rows, of which an older version kept no hash."""
+    return dict(run.config), run.status and replace(run.status, rows_sha256=None)
 
 
 def _write(results: Path, runs: Sequence[StoredRun], changed: set[tuple[str, str]]) -> None:

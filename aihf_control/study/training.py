@@ -207,13 +207,13 @@ class BatchRun:
         with uninterrupted():
             for member, seed in enumerate(self.context.seeds):
                 folder = self.paths.seed(seed)
-                write_progress(folder, self.record.rows[member])
+                rows = write_progress(folder, self.record.rows[member])
                 save_policy(folder / "policy.zip", self.context.task, learner, member)
                 if self.method.reward_model is not None:
                     task, settings = self.context.task, self.context.settings.reward
                     reward = encode_reward(self.method.reward_model, member, task, settings)
                     write_atomically(folder / "reward.safetensors", reward)
-                write_status(folder, self._status(seed, ended=True))
+                write_status(folder, replace(self._status(seed, ended=True), rows_sha256=rows))
             self.checkpoint.remove()
 
     def _report(self) -> None:

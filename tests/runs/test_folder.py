@@ -89,6 +89,7 @@ def test_status_round_trip_and_its_fields(tmp_path: Path) -> None:
         "batch_size": 3,
         "failed_at_step": 10000,
         "reason": "return is NaN",
+        "rows_sha256": None,
     }
     assert not Status("running", 0, 0.0, 1).ended
 

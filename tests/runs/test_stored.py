@@ -27,8 +27,9 @@ def write_run(
     folder = study / "hopper" / method / f"seed_{seed}"
     config = {"study": study.name, "task": "hopper", "method": method, "seed": seed, "batch": batch}
     write_config(folder, config | {"settings": {"sac": {"hidden": [2, 2], "rate": len(method)}, "alike": {}}})
-    write_progress(folder, rows)
-    write_status(folder, replace(Status("finished", 10, 1.5, len(batch)), **status))
+    last = int(rows[-1]["step"]) if rows else 0
+    written = Status("finished", last, 1.5, len(batch), rows_sha256=write_progress(folder, rows))
+    write_status(folder, replace(written, **status))
     return folder
 
 
@@ -138,6 +139,39 @@ def test_damage_is_named(tmp_path: Path, file: str, text: str, message: str) -> 
     (tmp_path / "results" / file).write_text(text)
     with pytest.raises(InvalidData, match=message):
         stored_runs(tmp_path / "results")[0].progress()
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        (
+            "0.3333333333333333\n",
+            "0.33\n",
+            r"its rows, to row 1 of step 10, are not those that the run wrote",
+        ),
+        (",0.3333333333333333\n", ",\n", "are not those that the run wrote"),
+        ("-1e-300", "-1e-3", "are not those that the run wrote"),
+        (
+            "10,-1e-300,12,0.3333333333333333\n",
+            "",
+            "row 0, the last one, is of step 0, and .* ended at step 10",
+        ),
+    ],
+    ids=["a number cut", "a cell cut", "a number changed", "a row less"],
+)
+def test_rows_that_are_not_all_that_a_run_wrote_are_named(
+    tmp_path: Path, old: str, new: str, message: str
+) -> None:
+    study, results = tmp_path / "runs" / "mine", tmp_path / "results"
+    trained = write_run(study, "aihf", 0, [0]) / "progress.csv"
+    add_runs(study, results)
+    for folder, file, what in ((study, trained, old), (results, results / "hopper/aihf.csv", old)):
+        text = file.read_text()
+        what = what.replace("10,-1e", "10,0,-1e") if folder == results else what  # with its seed
+        assert what in text
+        file.write_text(text.replace(what, new))
+        with pytest.raises(InvalidData, match=rf"(progress|aihf)\.csv.*: .*{message}"):
+            stored_runs(folder)[0].progress()
 
 
 LEAVES: st.SearchStrategy[Any] = st.sampled_from([0, 1, None, "x", [1, 2], {}])
