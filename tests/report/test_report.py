@@ -87,7 +87,7 @@ def write_run(
     (folder / "config.json").write_text(json.dumps(record | config))
     status = {
         "state": "failed" if failed_at is not None else state,
-        "step": 20,
+        "step": 10 * max(0, len(returns) - 1),
         "wall_seconds": seconds,
         "batch_size": 1,
     }
