@@ -8,6 +8,8 @@ NOTHING = "–"
 """Where there is no number yet."""
 NOT_APPLICABLE = "n/a"
 """Where there never is one."""
+TERMINAL = 100
+"""Characters of a line that tables keep to."""
 
 
 def number(value: float) -> str:
@@ -21,10 +23,20 @@ def share(value: float) -> str:
 
 
 def text_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """A table for a terminal, columns aligned."""
+    """A table for a terminal of `TERMINAL` characters, columns aligned; those that do not fit beside the
+    others come below them, after the first one again."""
     widths = [max(map(len, column)) for column in zip(header, *rows, strict=True)]
     lines = [header, ["-" * width for width in widths], *rows]
-    return "\n".join("  ".join(map(str.ljust, line, widths)).rstrip() for line in lines)
+    parts = [[0]]
+    for column, width in enumerate(widths[1:], 1):
+        if len(parts[-1]) > 1 and sum(widths[other] + 2 for other in parts[-1]) + width > TERMINAL:
+            parts.append([0])
+        parts[-1].append(column)
+    return "\n\n".join("\n".join(_aligned(line, widths, part) for line in lines) for part in parts)
+
+
+def _aligned(line: Sequence[str], widths: Sequence[int], columns: Sequence[int]) -> str:
+    return "  ".join(line[column].ljust(widths[column]) for column in columns).rstrip()
 
 
 def markdown_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:

@@ -33,11 +33,11 @@ class DataTrain:
     """Train a task's reference policies on the true reward, and choose the three tiers."""
 
     env: str
-    """Task: hopper, halfcheetah, walker2d, swimmer or ant."""
+    """Task by its name, or your own as my_task.py:TASK."""
     seeds: str = "1000-1003"
     """From 1000 up, so that no reported run is the agent that made the data."""
     steps: int = 300_000
-    device: str = "auto"
+    device: Annotated[str, variable("DEVICE")] = "auto"
     root: Path = field(default_factory=Folders.default_root)
 
     def run(self) -> int:
@@ -107,10 +107,8 @@ class FeedbackBuild:
 
     env: str
     """Task, as hopper."""
-    demonstrations: str | None = None
-    """Minari id; the task's expert tier if not given."""
-    preferences: tuple[str, ...] = ()
-    """Minari ids; the task's simple and medium tiers if not given."""
+    demonstrations: Annotated[str | None, variable("DEMONSTRATIONS")] = None
+    preferences: Annotated[tuple[str, ...], variable("PREFERENCES")] = ()
     preference_file: Annotated[Path | None, variable("PREFERENCE_FILE")] = None
     root: Path = field(default_factory=Folders.default_root)
     feedback: FeedbackConfig = field(default_factory=FeedbackConfig)

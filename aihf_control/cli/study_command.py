@@ -7,9 +7,9 @@ import shlex
 import sys
 from collections.abc import Sequence
 from contextlib import closing
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, make_dataclass, replace
 from pathlib import Path
-from typing import Annotated, Any, Self
+from typing import Annotated, Any, Self, get_type_hints
 
 import tyro
 
@@ -69,7 +69,12 @@ def typed_command() -> str:
 
 def variable(name: str) -> Any:
     """The flag of one of make's variables, explained by the same words."""
-    return tyro.conf.arg(help=VARIABLES[name].meaning)
+    row = VARIABLES[name]
+    hint = f"(default: {row.default})"
+    if name in SWITCHES:
+        return tyro.conf.arg(help=row.meaning, help_behavior_hint="")
+    metavar = row.metavar.replace(",", " ") if name in LISTS else row.metavar
+    return tyro.conf.arg(help=row.meaning, metavar=metavar, help_behavior_hint=hint)
 
 
 @dataclass(frozen=True)
@@ -132,6 +137,11 @@ class StudyCommand:
         preset = tyro.cli(_PresetOnly, args=options, return_unknown_args=True, add_help=False)[0].preset
         VARIABLES["PRESET"].check(preset)
         default = cls(preset=preset, settings=PRESETS[preset].settings, feedback=PRESETS[preset].feedback)
+        if "--help-all" in options:
+            options = ["--help"]
+        elif {"-h", "--help"} & {*options}:
+            about = f"{(cls.__doc__ or '').strip()}\n\n{MORE}"
+            tyro.cli(_without_settings(cls), args=["--help"], prog=f"aihf {name}", description=about)
         return tyro.cli(cls, args=options, prog=f"aihf {name}", default=default)
 
     def check(self) -> None:
@@ -239,6 +249,24 @@ class StudyCommand:
         for seed in self.axes().seeds:
             of(seed)
         return of
+
+
+MORE = (
+    "--help-all also lists every setting of the feedback, the learner and the methods, as\n"
+    "--settings.sac.batch-size, with its default in the preset that is given."
+)
+
+
+def _without_settings(kind: type[StudyCommand]) -> Any:
+    """What most need of a command: make's variables, those of nested settings among them."""
+    types = get_type_hints(kind, include_extras=True)
+    known = [row for row in fields(kind) if row.name.upper() in VARIABLES]
+    nested = ("DEMO_MIX", "DEMO_NOISE", "LABEL_ERROR")
+    return make_dataclass(
+        kind.__name__,
+        [(row.name, types[row.name], row.default) for row in known]
+        + [(name.lower(), Annotated[float, variable(name)], 0.0) for name in nested],
+    )
 
 
 @dataclass(frozen=True)

@@ -36,6 +36,12 @@ class Variable:
     targets: tuple[str, ...] = STUDY
     """Which of make's take it; none: all do, as each sets up .venv."""
 
+    @property
+    def metavar(self) -> str:
+        """What the help of a flag shows in its value's place: the choices, or else an example."""
+        valid = getattr(self.check, "keywords", {}).get("valid")
+        return "|".join(valid) if valid else self.example
+
 
 VARIABLES = {
     "ENV": Variable(

@@ -9,6 +9,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import Annotated
 
 import torch
 import tyro
@@ -52,7 +53,7 @@ CRITICS = {
 class SACConfig:
     """Soft actor-critic as the field runs it (Stable-Baselines3, RL Zoo), but for the critics."""
 
-    critic: str = "batch-norm"
+    critic: Annotated[str, tyro.conf.arg(metavar="|".join(CRITICS))] = "batch-norm"
     """batch-norm: CrossQ's critics, on which the learner needs an eighth of the steps; plain: those of
     soft actor-critic as published, with target networks."""
     hidden: tuple[Count, ...] = (256, 256)

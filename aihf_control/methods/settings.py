@@ -196,7 +196,7 @@ class Settings:
     sac: SACConfig = SACConfig()
     cloning: CloningConfig = CloningConfig()
     reward: RewardConfig = RewardConfig()
-    start: str = "own"
+    start: Annotated[str, tyro.conf.arg(metavar="|".join(STARTS))] = "own"
     """Of alignment: own, each method's as published, or clone: AIHF, IRL and RLHF all from the same clone
     with the same c, so that they differ in their reward alone."""
     from_clone: FromCloneConfig = FromCloneConfig()
