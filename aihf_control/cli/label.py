@@ -27,8 +27,7 @@ from aihf_control.study.prepare import Folders, build_missing
 
 @dataclass(frozen=True)
 class Label:
-    """Label preferences in a browser on this machine: ← → ↓, undo, every answer saved; the same command
-    goes on."""
+    """Label preferences in a browser on this machine; every answer is saved, the same command goes on."""
 
     env: str
     session: str = "labels"
