@@ -83,7 +83,8 @@ envs.close()
 def without_streams(*line: str) -> int:
     """The status of a Python without standard input, output and error, as a service may have it."""
     shell = ["sh", "-c", '"$0" "$@" <&- >&- 2>&-', sys.executable, *line]
-    return subprocess.run(shell, env=os.environ | {"TOY_ROUNDS": "2"}, cwd=ROOT, check=False).returncode
+    told = {"TOY_ROUNDS": "2", "PYTHONPATH": str(ROOT)}
+    return subprocess.run(shell, env=os.environ | told, cwd=ROOT, check=False).returncode
 
 
 def test_closed_streams_are_no_obstacle(tmp_path: Path) -> None:
