@@ -37,7 +37,7 @@ def minari_root(root: Path) -> Path:
                     f"{variable}={folder} is no folder: name one, or a path where one can be made"
                 )
             return folder
-    return root / "data" / "minari"
+    return (root / "data" / "minari").absolute()  # Minari loses its way below a relative one
 
 
 def content_of(dataset_id: str, root: Path, download: bool = False) -> str:

@@ -558,6 +558,7 @@ def test_the_root_follows_the_environment(tmp_path: Path, monkeypatch: pytest.Mo
             minari_root(Path())
     monkeypatch.delenv("AIHF_MINARI_ROOT")
     monkeypatch.delenv("MINARI_DATASETS_PATH")
+    assert minari_root(Path()) == tmp_path / "data" / "minari"  # absolute, as Minari needs it
     assert minari_root(tmp_path) == tmp_path / "data" / "minari"
 
 
