@@ -64,8 +64,6 @@ class SACConfig:
     batch_size: Count = 256
     learning_rate: Positive | None = None
     """None: as published for the critics, 1e-3 with batch-norm and 3e-4 for plain."""
-    actor_learning_rate: tyro.conf.Suppress[Positive | None] = None
-    """None: the critics'; a policy that starts from the clone brings its own (`from_clone`)."""
     policy_delay: Count | None = None
     """Updates of the critics for each one of actor and temperature; None: as published, 3 and 1."""
     initial_temperature: Positive = 1.0
@@ -165,7 +163,8 @@ class SAC:
     """Actor, twin critics and temperature of S seeds, with their optimisers.
 
     With a `prior` policy π⁰ the cost c(π(·|s)) of alignment is KL(π‖π⁰) in place of the log-density
-    (AIHF's L3), and the temperature, which is then β, stays as it is.
+    (AIHF's L3), and the temperature, which is then β, stays as it is. `actor_learning_rate` is None where the
+    policy learns at the critics' rate.
     """
 
     def __init__(
@@ -175,6 +174,7 @@ class SAC:
         observations: int,
         actions: int,
         device: torch.device | str = "cpu",
+        actor_learning_rate: float | None = None,
     ) -> None:
         self.config, self.seeds, self.device = config, tuple(seeds), torch.device(device)
         form, shape = config.form, (len(seeds), observations, actions, config.hidden, config.arithmetic)
@@ -190,7 +190,7 @@ class SAC:
         start = torch.full((len(seeds),), config.initial_temperature, device=device)
         self.log_temperature = nn.Parameter(start.log())
         self.target_entropy = -float(actions) if config.target_entropy is None else config.target_entropy
-        actor_rate = config.actor_learning_rate or form.learning_rate
+        actor_rate = actor_learning_rate or form.learning_rate
         self.actor_optimiser = Adam(self.actor.body.flat, actor_rate, form.first_moment)
         self.critic_optimiser = Adam(self.critic.body.flat, form.learning_rate, form.first_moment)
         self.temperature_optimiser = Adam(self.log_temperature, form.learning_rate)

@@ -53,12 +53,13 @@ class SACLoop:
         shown: StepTable | None = None,
         share: float = 0.0,
         standardise_from_replay: bool = False,
+        actor_learning_rate: float | None = None,
         tick: Callable[[int], None] = lambda steps: None,
     ) -> None:
         observations, actions = task.observation_size, task.action_size
         self.seeds, self._tick = tuple(seeds), tick
         self._standardise_from_replay = standardise_from_replay
-        self.sac = SAC(config, seeds, observations, actions, device)
+        self.sac = SAC(config, seeds, observations, actions, device, actor_learning_rate)
         capacity = min(config.replay_capacity, total_steps)
         self.replay = ReplayBuffer(len(seeds), capacity, observations, actions, device)
         self.updates = Updates(self.sac, self.replay, shown, share, graphs=cuda_graphs)

@@ -38,11 +38,7 @@ class SACMethod(Method):
         from_clone = "clone" in (start, settings.start)
         if from_clone:
             begin = settings.from_clone
-            config = replace(
-                config,
-                initial_temperature=begin.divergence_weight,
-                actor_learning_rate=begin.learning_rate,
-            )
+            config = replace(config, initial_temperature=begin.divergence_weight)
             self._explore = Exploration(critic_only_until=begin.warm_up_steps)
         self.total_steps = settings.steps
         self.loop = SACLoop(
@@ -57,6 +53,7 @@ class SACMethod(Method):
             shown=context.feedback.demonstrated.steps if demonstration_share else None,
             share=demonstration_share,
             standardise_from_replay=context.tables is None,
+            actor_learning_rate=settings.from_clone.learning_rate if from_clone else None,
             tick=context.tick,
         )
         if context.tables is not None:

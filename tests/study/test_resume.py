@@ -94,7 +94,7 @@ def test_kills_at_random_moments_change_nothing(tmp_path: Path, kills: int) -> N
         os.close(reader)
         saved = Checkpoint(checkpoint_of(root), lambda line: None).load_latest()
         rounds.append(saved.round if saved else -1)
-    assert rounds == sorted(rounds) and kills // 3 < rounds[-1] < rounds_in_all
+    assert rounds == sorted(rounds) and 0 < rounds[-1] < rounds_in_all
 
     assert ended(start(lambda: train(root, study), log)) == 0
     assert numbers(root) == numbers(tmp_path / "whole")
