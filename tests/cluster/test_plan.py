@@ -161,7 +161,7 @@ def test_hours_follow_from_a_run_that_was_measured(tmp_path: Path) -> None:
     assert known == {("hopper", "aihf"): Pace(18.0, 2, 100)}
     groups = plan(tmp_path / "none", STUDY, ["hopper"], ["aihf"], range(4), 2)
     text = estimate(groups, ["hopper"], {"aihf": 100}, known, "CPU")
-    assert "0–1 | 2–3" in text and "1 h 00 min  2 h 00 min" in text
+    assert "0–1 | 2–3" in text and "  1 h 00 min\n" in text and "  2 h 00 min\n" in text
     assert text.endswith("2 jobs, 4 runs. About 2.0 CPU hours in all, at the pace of earlier runs.")
     other = plan(tmp_path / "none", STUDY, ["hopper"], ["aihf", "ipl"], range(2), 2)
     text = estimate(other, ["hopper"], {"aihf": 100, "ipl": 100}, known, "CPU")
