@@ -53,7 +53,7 @@ def _idle(methods: Sequence[str], settings: Settings) -> Iterator[tuple[str, str
         yield "aihf.preference_weight", "irl learns from demonstrations alone"
     if not aligned:
         yield "fixed_horizon", f"none of {named} trains in the environment"
-        for name in vars(settings.sac).keys() - {*OFFLINE_TOO, "discount", "polyak"}:
+        for name in sorted(vars(settings.sac).keys() - {*OFFLINE_TOO, "discount", "polyak"}):
             yield f"sac.{name}", f"none of {named} is aligned by SAC"
     if not aligned and "ipl" not in methods:
         yield "sac.discount", f"none of {named} discounts"

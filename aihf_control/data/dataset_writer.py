@@ -12,6 +12,7 @@ import sys
 import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -92,19 +93,12 @@ def build_dataset(
         f"of {task.env_id}, rollout seed {seed}: {steps[0]} by the deterministic policy, {steps[1]} by the "
         f"stochastic policy, Gaussian action noise of standard deviation {action_noise:g}."
     )
-    _store(name, fixed + sampled, task, reference, provenance, description, root)
+    create = partial(_create, name, fixed + sampled, task, reference, provenance, description)
+    _store(name, create, root)
     return name
 
 
-def _store(
-    name: str,
-    episodes: Sequence[Episode],
-    task: Task,
-    reference: Reference,
-    provenance: Provenance,
-    description: str,
-    root: Path,
-) -> None:
+def _store(name: str, create: Callable[[], None], root: Path) -> None:
     """Write the dataset beside its final place, then swap it in."""
     root.mkdir(parents=True, exist_ok=True)
     target = folder_of(name, root)
@@ -113,7 +107,7 @@ def _store(
     staging.mkdir()
     try:
         with minari_in(staging), naming(target):
-            _apart(lambda: _create(name, episodes, task, reference, provenance, description))
+            _apart(create)
         hashes = {EPISODES: sha256(staging / name / EPISODES)}
         write_json(staging / name / MANIFEST, {"sha256": hashes})
         for namespace in Path(name).parents[:-1]:

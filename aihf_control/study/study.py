@@ -188,7 +188,7 @@ def _check_alike(study: Study, folders: Folders) -> None:
         config = read_config(path)
         if config is None:
             continue
-        there = {name: config[name] for name in ("task_code",) if name in config}
+        there = {"task_code": config["task_code"]} if "task_code" in config else {}
         if changes := differences(there, code):
             raise InvalidData(
                 f"{path} was trained on another task of the name {study.task.name} ({'; '.join(changes)}): a "

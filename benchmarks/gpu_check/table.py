@@ -11,6 +11,7 @@ from pathlib import Path
 
 from aihf_control.errors import UserError
 from aihf_control.runs.files import make_folder, write_atomically
+from aihf_control.words import markdown_table
 
 
 @dataclass(frozen=True)
@@ -49,11 +50,9 @@ class Table:
 
     def markdown(self) -> str:
         """The heading and the table."""
-        lines = ["| part | what | found | verdict | s |", "| --- | --- | --- | --- | --- |"]
-        for row in self.rows:
-            cells = (row.part, row.what, row.found, row.verdict, f"{row.seconds:.1f}")
-            lines.append("| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |")
-        return "\n".join([self._heading, "", *lines, ""])
+        cells = [(row.part, row.what, row.found, row.verdict, f"{row.seconds:.1f}") for row in self.rows]
+        table = markdown_table(("part", "what", "found", "verdict", "s"), cells)
+        return f"{self._heading}\n\n{table}\n"
 
     def csv(self) -> str:
         """A line a row."""
