@@ -39,13 +39,17 @@ def _aligned(line: Sequence[str], widths: Sequence[int], columns: Sequence[int])
     return "  ".join(line[column].ljust(widths[column]) for column in columns).rstrip()
 
 
-def markdown_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """The same as Markdown."""
-    lines = [header, ["---"] * len(header), *rows]
-    return "\n".join(
-        "| " + " | ".join(cell.replace("|", "\\|").replace("*", "\\*") for cell in line) + " |"
-        for line in lines
-    )
+ALIGNED = {"<": "---", ">": "--:"}
+
+
+def markdown_table(header: Sequence[str], rows: Sequence[Sequence[str]], align: str = "") -> str:
+    """The same as Markdown; `align` has a character a column, < for left and > for right."""
+    rule = "|" + "|".join(ALIGNED[side] for side in align) + "|" if align else _row(["---"] * len(header))
+    return "\n".join([_row(header), rule, *map(_row, rows)])
+
+
+def _row(cells: Sequence[str]) -> str:
+    return "| " + " | ".join(cell.replace("|", "\\|").replace("*", "\\*") for cell in cells) + " |"
 
 
 def seed_list(seeds: Sequence[int]) -> str:

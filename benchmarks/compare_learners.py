@@ -29,7 +29,7 @@ from aihf_control.statistics import (
     final_score,
     seed_interval,
 )
-from aihf_control.words import seed_list
+from aihf_control.words import markdown_table, seed_list
 
 RESULTS = Path(__file__).parents[1] / "results" / "learner"
 COLUMNS = ("task", "critic", "seeds", "steps", "return_iqm", "return_low", "return_high",
@@ -94,6 +94,17 @@ def table_rows(curves: Curves) -> list[tuple[Any, ...]]:
 
 def markdown(rows: pd.DataFrame, curves: list[Curves]) -> str:
     """The table for readers, with the command of each learner under it."""
+    cells = [
+        (
+            task_title(row.task),
+            row.critic,
+            f"{row.seeds}",
+            f"{row.steps:,}",
+            f"{row.return_iqm:,.0f} [{row.return_low:,.0f} to {row.return_high:,.0f}]",
+            f"{row.seconds_per_seed_step:.4f}",
+        )
+        for row in rows.itertuples()
+    ]
     lines = [
         "# The oracle under several learners",
         "",
@@ -102,15 +113,11 @@ def markdown(rows: pd.DataFrame, curves: list[Curves]) -> str:
         f"interval (under {RANGE_BELOW_SEEDS} seeds: all of their range). Seconds a seed-step are of the "
         "runs themselves, which shared a machine with other work; fair ratios are in `results/speed/`.",
         "",
-        "| Task | Critic | Seeds | Steps | Return | s a seed-step |",
-        "|---|---|---|---|---|---|",
+        markdown_table(("Task", "Critic", "Seeds", "Steps", "Return", "s a seed-step"), cells, "<<<<<<"),
+        "",
+        "## Commands",
+        "",
     ]
-    for row in rows.itertuples():
-        lines.append(
-            f"| {task_title(row.task)} | {row.critic} | {row.seeds} | {row.steps:,} | {row.return_iqm:,.0f} "
-            f"[{row.return_low:,.0f} to {row.return_high:,.0f}] | {row.seconds_per_seed_step:.4f} |"
-        )
-    lines += ["", "## Commands", ""]
     for each in curves:
         config = each.run.config
         lines.append(
