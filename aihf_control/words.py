@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 NOTHING = "–"
 """Where there is no number yet."""
@@ -20,6 +20,12 @@ def number(value: float) -> str:
 def share(value: float) -> str:
     """A normalised score or a probability for people."""
     return f"{round(value, 2) + 0.0:.2f}"  # never -0.00
+
+
+def listed(words: Iterable[str]) -> str:
+    """`a`, `a and b`, `a, b and c`."""
+    *first, last = words
+    return f"{', '.join(first)} and {last}" if first else last
 
 
 def text_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:

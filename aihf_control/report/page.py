@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import base64
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from jinja2 import Environment, PackageLoader, StrictUndefined
@@ -22,10 +22,12 @@ from aihf_control.report.style import method_colour, steps_label
 from aihf_control.report.tables import (
     ALL,
     ALL_HEADER,
+    MATCHED,
     TASK_HEADER,
     Tables,
     bracketed,
     gaps,
+    matched_notes,
     overall_cells,
     preamble,
     task_cells,
@@ -122,20 +124,19 @@ def page(
         trim_blocks=True, lstrip_blocks=True,
     )  # fmt: skip
     environment.filters |= {"data": _data, "inline": inline, "label": method_label, "task": task_title}
-    data = [
-        Table(task_title(task.task), TASK_HEADER, [_task_row(line) for line in lines])
-        for task, lines in zip(study.tasks, tables.tasks, strict=True)
-    ]
-    if len(study.tasks) > 1:
-        data.append(Table(ALL, ALL_HEADER, [_overall_row(line) for line in tables.overall]))
     return environment.get_template("page.html").render(
         study=study,
         findings=tables.findings,
         figures=list(figures.items()),
-        tables=data,
+        tables=[table for part in tables.parts for table in _tables(part, _prefix(part, tables))],
         columns=to_html(preamble(study)),
-        gaps=gaps(study),
-        panels=[panel(task, others) for task in study.tasks],
+        gaps=[_prefix(part, tables) + line for part in tables.parts for line in gaps(part.study)],
+        matched=matched_notes(tables) if tables.matched else [],
+        panels=[
+            replace(drawn, title=_prefix(part, tables) + drawn.title)
+            for part in tables.parts
+            for drawn in (panel(task, others if part is tables else ()) for task in part.study.tasks)
+        ],
         others=Table("", OTHERS_HEADER, [_other_row(other) for other in others]) if others else None,
         shape=(WIDTH, HEIGHT, LEFT, RIGHT, BOTTOM),
         films={task: [film for film in films if film.task == task] for task in {f.task: 0 for f in films}},
@@ -148,6 +149,21 @@ def page(
 
 def _data(content: bytes, kind: str) -> str:
     return f"data:{kind};base64,{base64.b64encode(content).decode()}"
+
+
+def _prefix(part: Tables, tables: Tables) -> str:
+    """Before what is of the study beside."""
+    return "" if part is tables else f"{MATCHED}, "
+
+
+def _tables(part: Tables, prefix: str) -> list[Table]:
+    found = [
+        Table(prefix + task_title(task.task), TASK_HEADER, [_task_row(line) for line in lines])
+        for task, lines in zip(part.study.tasks, part.tasks, strict=True)
+    ]
+    if len(found) > 1:
+        found.append(Table(prefix + ALL, ALL_HEADER, [_overall_row(line) for line in part.overall]))
+    return found
 
 
 def _row(texts: Sequence[str], keys: Sequence[str | float | None]) -> list[Cell]:

@@ -11,7 +11,8 @@ from matplotlib.ticker import PercentFormatter
 from aihf_control.arrays import Floats
 from aihf_control.envs.tasks import task_title
 from aihf_control.methods.table import axis_of, line_of, method_label
-from aihf_control.report.panel_grid import CLONED, PENS, Words, drawn_methods, footer, lay_out, legend_handles
+from aihf_control.report.layout import Words, lay_out
+from aihf_control.report.panel_grid import CLONED, PENS, drawn_methods, footer, legend_handles
 from aihf_control.report.results import StudyResults
 from aihf_control.report.scores import enough_seeds, normalised_finals
 from aihf_control.report.style import fixed_style, method_colour
@@ -59,10 +60,10 @@ def profiles(study: StudyResults, bootstrap_seed: int = 0) -> Figure | None:
     steps = {int(results.steps[-1]) for m in scores for _, results in study.of(m)} - {0}
     with fixed_style():
         words = Words(
-            title="Performance profiles",
+            title=f"{study.name}: how many runs end above which score?",
             subtitle=_subtitle(study, any(few), all(few)),
             footer=footer(study, list(scores), [max(steps, default=0)], NO_BAND if all(few) else BAND),
-            legend=legend_handles(study, list(scores), _labels(scores)),
+            legend=legend_handles(study.methods, list(scores), _labels(scores)),
         )
         figure, grid = lay_out(1, 1, HEIGHT, words)
         axes = grid[0][0]

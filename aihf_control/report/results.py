@@ -105,6 +105,12 @@ class StudyResults:
         return [(task, results) for task, results in pairs if results.method == method and results.runs]
 
     @property
+    def from_one_clone(self) -> bool:
+        """Whether all runs were told to start from the clone of the demonstrations (`--settings.start`)."""
+        runs = [run for task in self.tasks for results in task.methods for run in results.runs]
+        return all(run.config.settings.start == "clone" for run in runs)
+
+    @property
     def recorded(self) -> tuple[str, ...]:
         """The methods that have a run on some task, ended or not."""
         found = {r.method for task in self.tasks for r in task.methods if r.runs or r.missing}

@@ -16,11 +16,10 @@ from matplotlib.ticker import MaxNLocator
 
 from aihf_control.arrays import Floats, Integers
 from aihf_control.methods.table import learns_reward, line_of
+from aihf_control.report.layout import Words, lay_out
 from aihf_control.report.panel_grid import (
     PENS,
-    Words,
     footer,
-    lay_out,
     legend_handles,
     panel_title,
     reference_handle,
@@ -159,10 +158,10 @@ def reward_panels(study: StudyResults, bootstrap_seed: int = 0) -> Figure | None
     with fixed_style():
         nothing = reference_handle("A reward that knows nothing", ":")
         words = Words(
-            title="What the learned rewards know",
+            title=f"{study.name}: what do the learned rewards know?",
             subtitle=_subtitle(study, methods, shown),
             footer=footer(study, methods, [_last_step(task) for task in study.tasks]),
-            legend=[*legend_handles(study, methods, {}), nothing],
+            legend=[*legend_handles(study.methods, methods, {}), nothing],
         )
         figure, grid = lay_out(len(shown), len(study.tasks), HEIGHT, words)
         for row, quantity in zip(grid, shown, strict=True):

@@ -26,7 +26,6 @@ from aihf_control.statistics import RANGE_BELOW_SEEDS, RESAMPLES, seed_interval
 REFERENCE_COLOUR = "#6E6E6E"
 QUIET, FAINT = "#5A5A5A", "#7A7A7A"
 """Of second lines, and of footers."""
-SHORT_PRESETS = ("smoke", "quick")
 
 STYLE: dict[Any, Any] = {
     "font.family": "DejaVu Sans",

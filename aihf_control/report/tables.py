@@ -1,20 +1,18 @@
-"""The tables of a study: Markdown for people, CSV at full precision, and LaTeX for a paper."""
+"""The tables of a study, their cells and sentences, as Markdown and for a terminal."""
 
 from __future__ import annotations
 
-import csv
-import io
 from collections.abc import Callable, Sequence
-from dataclasses import astuple, dataclass, fields
+from dataclasses import dataclass
 
 from aihf_control.envs.tasks import task_title
 from aihf_control.methods.table import axis_of, learns_reward, method_label
+from aihf_control.report.claims import Claim, claim, rivals_of
 from aihf_control.report.findings import findings
 from aihf_control.report.results import StudyResults, TaskResults
 from aihf_control.report.scores import (
     OURS,
     REACHED,
-    Cost,
     Line,
     Score,
     overall_lines,
@@ -33,6 +31,7 @@ from aihf_control.words import (
 )
 
 ALL = "All tasks"
+MATCHED = "Matched alignment"
 COSTS = ("Steps", "Environment steps", "Wall time a seed")
 TASK_HEADER = (
     "Method", "Seeds", "Final return", "Area under curve", f"Steps to {REACHED:.0%}", "Normalised score",
@@ -51,13 +50,26 @@ class Tables:
     tasks: tuple[tuple[Line, ...], ...]
     overall: tuple[Line, ...]
     findings: tuple[str, ...]
+    claim: Claim | None
+    """What they make of the paper's; in words it is the first of `findings`."""
+    matched: Tables | None = None
+    """Of the study beside this one in which all methods start from the same clone."""
+
+    @property
+    def parts(self) -> list[Tables]:
+        """These, and those of the matched study if there is one."""
+        return [self, self.matched] if self.matched else [self]
 
 
-def tabulate(study: StudyResults, bootstrap_seed: int = 0) -> Tables:
+def tabulate(study: StudyResults, bootstrap_seed: int = 0, matched: StudyResults | None = None) -> Tables:
     """Compute all numbers, once."""
     tasks = tuple(task_lines(study, task, bootstrap_seed) for task in study.tasks)
     overall = overall_lines(study, bootstrap_seed)
-    return Tables(study, tasks, overall, tuple(findings(study, tasks, overall)))
+    claimed = claim(study, tasks, overall)
+    beside = tabulate(matched, bootstrap_seed) if matched else None
+    claims = [str(one) for one in (claimed, beside and beside.claim) if one]
+    said = (*claims, *findings(study, tasks, overall))
+    return Tables(study, tasks, overall, said, claimed, beside)
 
 
 def bracketed(score: Score | None, form: Form) -> str:
@@ -170,8 +182,13 @@ def gaps(study: StudyResults) -> list[str]:
         f"{task_title(task)}: not applicable, for its robot cannot fall: both horizon rules are one."
         for task in study.idle_tasks
     ]
+    expected = (OURS, *rivals_of(study)) if study.from_one_clone else ()
     for task in study.tasks:
-        absent = [results.method for results in task.methods if not results.runs and not results.missing]
+        absent = [
+            results.method
+            for results in task.methods
+            if not results.runs and not results.missing and (not expected or results.method in expected)
+        ]
         if absent:
             lines.append(f"{task_title(task.task)}: no run of {', '.join(map(method_label, absent))}.")
         lines += [f"{task_title(task.task)}, {note}" for note in notes(task)]
@@ -208,6 +225,20 @@ def preamble(study: StudyResults) -> str:
     )
 
 
+def matched_notes(tables: Tables) -> list[str]:
+    """What the matched study is, and on which tasks it learned from other feedback."""
+    assert tables.matched is not None
+    lines = [
+        "All methods start from the same clone of the demonstrations, held to it by the same β·KL, so that "
+        "they differ in their reward alone; columns as above."
+    ]
+    here = {task.task: task.feedback.sha256 for task in tables.study.tasks}
+    for task in tables.matched.study.tasks:
+        if here.get(task.task, task.feedback.sha256) != task.feedback.sha256:
+            lines.append(f"{task_title(task.task)}: its feedback is not that of {tables.study.name}.")
+    return lines
+
+
 def bullets(lines: Sequence[str]) -> str:
     """A Markdown list."""
     return "\n".join(f"- {line}" for line in lines)
@@ -215,73 +246,41 @@ def bullets(lines: Sequence[str]) -> str:
 
 def markdown(tables: Tables) -> str:
     """`table.md`."""
-    study = tables.study
-    parts = [f"# {study.name}", preamble(study)]
-    if tables.findings:
-        parts += ["## What the numbers say", bullets(tables.findings)]
-    for task, lines in zip(study.tasks, tables.tasks, strict=True):
-        steps = max(int(results.steps[-1]) for results in task.methods if results.runs)
-        parts += [
-            f"## {task_title(task.task)}",
-            f"{steps:,} steps; {task.evaluation_episodes} evaluation episodes a seed; demonstrations' mean "
-            f"return {number(task.feedback.demonstrations_return)}.",
-            markdown_table(TASK_HEADER, [task_cells(line) for line in lines]),
-        ]
-    if len(study.tasks) > 1:
-        parts += [f"## {ALL}", markdown_table(ALL_HEADER, [overall_cells(line) for line in tables.overall])]
-    missing = gaps(study)
-    if missing:
-        parts += ["## Failed and missing", bullets(missing)]
+    parts = [f"# {tables.study.name}", preamble(tables.study)]
+    for part in tables.parts:
+        study = part.study
+        if part is not tables:
+            parts += [f"# {MATCHED}: {study.name}", " ".join(matched_notes(tables))]
+        if part.findings:
+            parts += ["## What the numbers say", bullets(part.findings)]
+        for task, lines in zip(study.tasks, part.tasks, strict=True):
+            steps = max(int(results.steps[-1]) for results in task.methods if results.runs)
+            parts += [
+                f"## {task_title(task.task)}",
+                f"{steps:,} steps; {task.evaluation_episodes} evaluation episodes a seed; demonstrations' "
+                f"mean return {number(task.feedback.demonstrations_return)}.",
+                markdown_table(TASK_HEADER, [task_cells(line) for line in lines]),
+            ]
+        if len(study.tasks) > 1:
+            parts += [f"## {ALL}", markdown_table(ALL_HEADER, [overall_cells(line) for line in part.overall])]
+        missing = gaps(study)
+        if missing:
+            parts += ["## Failed and missing", bullets(missing)]
     return "\n\n".join(parts) + "\n"
 
 
 def text(tables: Tables) -> str:
     """The tables and sentences for a terminal."""
     parts = []
-    headed: list[tuple[str, tuple[str, ...], list[list[str]]]] = [
-        (task_title(task.task), TASK_HEADER, [task_cells(line) for line in lines])
-        for task, lines in zip(tables.study.tasks, tables.tasks, strict=True)
-    ]
-    if len(headed) > 1:
-        headed.append((ALL, ALL_HEADER, [overall_cells(line) for line in tables.overall]))
-    parts += [f"{title}\n{text_table(header, rows)}" for title, header, rows in headed]
-    parts.append("\n".join([*tables.findings, *gaps(tables.study)]))
+    for part in tables.parts:
+        if part is not tables:
+            parts.append(f"{MATCHED}: {part.study.name}")
+        headed: list[tuple[str, tuple[str, ...], list[list[str]]]] = [
+            (task_title(task.task), TASK_HEADER, [task_cells(line) for line in lines])
+            for task, lines in zip(part.study.tasks, part.tasks, strict=True)
+        ]
+        if len(headed) > 1:
+            headed.append((ALL, ALL_HEADER, [overall_cells(line) for line in part.overall]))
+        parts += [f"{title}\n{text_table(header, rows)}" for title, header, rows in headed]
+        parts.append("\n".join([*part.findings, *gaps(part.study)]))
     return "\n\n".join(parts)
-
-
-SCORES = ("final_return", "area_under_curve", "normalised_score", "normalised_area")
-
-
-def csv_text(tables: Tables) -> str:
-    """`table.csv`: full precision, a row a task and method, then those of the task `all`."""
-    buffer = io.StringIO()
-    writer = csv.writer(buffer, lineterminator="\n")
-    writer.writerow(
-        ["task", "method", "tasks", "seeds", "seeds_finished", "seeds_failed", "seeds_missing"]
-        + [f"{score}_{part}" for score in SCORES for part in ("estimate", "low", "high", "interval")]
-        + [f"aihf_improvement_{part}" for part in ("estimate", "low", "high", "p")]
-        + ["steps_to_90_percent", "seeds_to_90_percent", *(field.name for field in fields(Cost))]
-    )
-    named = [(task.task, lines) for task, lines in zip(tables.study.tasks, tables.tasks, strict=True)] + [
-        ("all", tables.overall)
-    ]
-    for name, lines in named:
-        for line in lines:
-            counts = [
-                sum(len(part) for part in parts)
-                for parts in (
-                    [results.finished for results in line.results],
-                    [results.failed for results in line.results],
-                    [results.missing for results in line.results],
-                )
-            ]
-            seeds = seed_list(line.results[0].seeds) if name != "all" else None
-            cells: list[object] = []
-            for score in (line.final, line.area, line.normalised, line.normalised_area):
-                cells += [score.estimate, score.low, score.high, score.interval] if score else [None] * 4
-            chances = line.improvement
-            cells += [chances.estimate, chances.low, chances.high, chances.p] if chances else [None] * 4
-            cells += astuple(line.reached) if line.reached else [None] * 2
-            cells += astuple(line.cost) if line.cost else [None] * len(fields(Cost))
-            writer.writerow([name, line.method, len(line.tasks), seeds, *counts, *cells])
-    return buffer.getvalue()

@@ -1,17 +1,51 @@
-"""`appendix.md`: how a study's methods end under the other horizon rule, beside the main one's."""
+"""Studies that lie beside a main one, under its name and an ending: of the other horizon rule, for
+`appendix.md`, and of matched alignment, for the second row of Figure 5."""
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from aihf_control.envs.tasks import TASKS, task_title
+from aihf_control.errors import InvalidData
 from aihf_control.methods.table import axis_of, method_label
 from aihf_control.report.provenance import UNKNOWN, origin
-from aihf_control.report.results import MethodResults, StudyResults, TaskResults
+from aihf_control.report.results import MethodResults, NoResults, StudyResults, TaskResults, read_results
 from aihf_control.report.scores import score_of
 from aihf_control.report.tables import bracketed
 from aihf_control.words import NOTHING, markdown_table, number
 
 OTHER_HORIZON = ("-fixed-horizon", "-standard-horizon")
 """A study of this name, with the main one's before it, holds the same methods under the other rule."""
+MATCHED_ENDING = "-matched"
+"""One of this holds the methods that can start from the same clone, all doing so."""
+
+
+def other_horizon(folder: Path) -> StudyResults | None:
+    """The study beside the one in `folder` under the other horizon rule, if it has results."""
+    found = (_beside(folder, ending) for ending in OTHER_HORIZON)
+    return next((study for study in found if study), None)
+
+
+def matched(folder: Path) -> StudyResults | None:
+    """The study of matched alignment beside the one in `folder`, if it has results. Raises `InvalidData` if
+    its runs do not all start from the clone."""
+    study = _beside(folder, MATCHED_ENDING)
+    if study is None or study.from_one_clone:
+        return study
+    runs = [run for task in study.tasks for results in task.methods for run in results.runs]
+    wrong = next(run for run in runs if run.config.settings.start != "clone")
+    raise InvalidData(
+        f"{wrong.stored.config_place}: settings.start is {wrong.config.settings.start!r}, and {study.name} "
+        f"is drawn below {folder.name}, all from one clone: train it with --settings.start clone, or rename "
+        "its folder"
+    )
+
+
+def _beside(folder: Path, ending: str) -> StudyResults | None:
+    try:
+        return read_results(folder.with_name(folder.name + ending))
+    except NoResults:
+        return None
 
 
 def _horizon(task: TaskResults) -> str:

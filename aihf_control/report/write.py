@@ -6,28 +6,30 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from aihf_control.report.figure5 import figure5
+from aihf_control.report.figure5 import environment_figure, figure5
 from aihf_control.report.latex import latex
 from aihf_control.report.others import read_others
 from aihf_control.report.page import Film, page
 from aihf_control.report.profiles import profiles
 from aihf_control.report.provenance import provenance
-from aihf_control.report.results import NoResults, StudyResults, read_results
+from aihf_control.report.results import StudyResults, read_results
 from aihf_control.report.reward_quality import reward_panels
 from aihf_control.report.style import render
-from aihf_control.report.tables import csv_text, markdown, tabulate, text
-from aihf_control.report.variants import OTHER_HORIZON, appendix
+from aihf_control.report.table_csv import csv_text
+from aihf_control.report.tables import markdown, tabulate, text
+from aihf_control.report.variants import appendix, matched, other_horizon
 from aihf_control.runs.files import make_folder, write_atomically
 
 Filmed = tuple[Sequence[Film], str]
 """Films of runs, and in words why there are no more."""
 
-SOMETIMES = ("profiles.png", "reward.png", "appendix.md")
+SOMETIMES = ("environment_steps.png", "profiles.png", "reward.png", "appendix.md")
 """Files that some studies have nothing for."""
 
 
 PICTURES = {
     "figure5.png": "Learning curves",
+    "environment_steps.png": "Learning curves over environment steps",
     "profiles.png": "Performance profiles",
     "reward.png": "What the rewards learned",
 }
@@ -47,16 +49,6 @@ def no_films(study: StudyResults) -> Filmed:
     return (), ""
 
 
-def _other_horizon(folder: Path) -> StudyResults | None:
-    """The study beside this one under the other horizon rule, if it has results."""
-    for ending in OTHER_HORIZON:
-        try:
-            return read_results(folder.with_name(folder.name + ending))
-        except NoResults:
-            continue
-    return None
-
-
 def write_report(
     folder: Path,
     output: Path | None = None,
@@ -67,15 +59,18 @@ def write_report(
     """Read all runs in a study's folder and write its report there, or into the folder `output`.
 
     The same runs give the same bytes. Raises `InvalidData`, with nothing written, if runs cannot be read
-    or compared, and `NoResults` if none has ended. Files: `figure5.png` and `.pdf`, `table.md`, `.csv` and
-    `.tex`, `profiles.png`, `reward.png` (if any run recorded what its reward learned), `PROVENANCE.md`, and
+    or compared, and `NoResults` if none has ended. Files: `figure5.png` and `.pdf`,
+    `environment_steps.png` (if any method took others than SAC's), `table.md`, `.csv` and `.tex`,
+    `profiles.png`, `reward.png` (if any run recorded what its reward learned), `PROVENANCE.md`, and
     `appendix.md` if a study of the other horizon rule lies beside; and `report.html`, all of it on one page,
-    with what `film` makes, and runs from elsewhere `beside` them (`others.read_others`).
+    with what `film` makes, and runs from elsewhere `beside` them (`others.read_others`). A study beside whose
+    name ends in `-matched` is a second row of the figures and a second part of the tables.
     """
     output = folder if output is None else output
-    study, other = read_results(folder), _other_horizon(folder.resolve())
-    tables = tabulate(study, bootstrap_seed)
-    curves, made = figure5(study, bootstrap_seed), provenance(study, folder.resolve().parent)
+    place = folder.resolve()
+    study, other = read_results(folder), other_horizon(place)
+    tables = tabulate(study, bootstrap_seed, matched(place))
+    curves, made = figure5(tables, bootstrap_seed), provenance(study, place.parent)
     contents = {
         "figure5.png": render(curves, "png"),
         "figure5.pdf": render(curves, "pdf"),
@@ -84,8 +79,11 @@ def write_report(
         "table.tex": latex(tables).encode(),
         "PROVENANCE.md": made.encode(),
     }
-    profile, learned = profiles(study, bootstrap_seed), reward_panels(study, bootstrap_seed)
-    for name, figure in (("profiles.png", profile), ("reward.png", learned)):
+    for name, figure in (
+        ("environment_steps.png", environment_figure(tables, bootstrap_seed)),
+        ("profiles.png", profiles(study, bootstrap_seed)),
+        ("reward.png", reward_panels(study, bootstrap_seed)),
+    ):
         if figure is not None:
             contents[name] = render(figure, "png")
     if other is not None:

@@ -47,6 +47,7 @@ class SettingsRecord:
     evaluation_episodes: int
     environments: str | None = None
     fixed_horizon: bool | None = None
+    start: str | None = None
     sac: LearnerRecord | None = None
 
     @property

@@ -21,7 +21,8 @@ from toy_bench import ROUND_STEPS, SECONDS, SEEDS, aihf, ended, leftovers, numbe
 
 from aihf_control.errors import InvalidData
 from aihf_control.report.results import read_results
-from aihf_control.report.tables import csv_text, notes, tabulate
+from aihf_control.report.table_csv import csv_text
+from aihf_control.report.tables import notes, tabulate
 from aihf_control.runs.locks import Locked
 from aihf_control.study import machine
 from aihf_control.study.checkpoints import Checkpoint
