@@ -11,8 +11,10 @@ from aihf_control.errors import InvalidData
 from aihf_control.methods.table import METHODS
 from aihf_control.report.environment_steps import environment_steps
 from aihf_control.report.figure5 import environment_figure, figure5
+from aihf_control.report.page import page
 from aihf_control.report.results import read_results
-from aihf_control.report.tables import markdown, tabulate
+from aihf_control.report.tables import markdown, tabulate, text
+from aihf_control.report.variants import matched
 from aihf_control.report.write import write_report
 
 CLONE = {"evaluation_episodes": 10, "fixed_horizon": False, "start": "clone"}
@@ -91,16 +93,16 @@ def test_no_picture_of_environment_steps_that_are_sacs(tmp_path: Path) -> None:
 
 
 def test_the_matched_study_is_a_second_row(tmp_path: Path) -> None:
-    report = write_report(two_rows(tmp_path), tmp_path / "out")
-    table, page = ((tmp_path / "out" / name).read_text() for name in ("table.md", "report.html"))
+    study = read_results(two_rows(tmp_path))
+    tables = tabulate(study, matched=matched(tmp_path / "mine"))
+    table, shown = markdown(tables), page(tables, {}, "").replace("&#39;", "'")
     own = "that AIHF ends above RLHF and IPL, is confirmed on Hopper-v5 and Walker2d-v5 and over all tasks."
     one_clone = "that AIHF from the same clone ends above RLHF and IRL, is refuted on Hopper-v5 (below RLHF)."
-    for said in (table, report.text, page.replace("&#39;", "'")):
+    for said in (table, text(tables), shown):
         assert own in said and one_clone in said and "Matched alignment" in said
     assert "# Matched alignment: mine-matched" in table and "no run of IPL" not in table
-    assert "| AIHF | 5 | 402 [" in table.split("# Matched")[1] and "Matched alignment, Hopper-v5" in page
-    study, beside = (read_results(tmp_path / name) for name in ("mine", "mine-matched"))
-    figure = figure5(tabulate(study, matched=beside))
+    assert "| AIHF | 5 | 402 [" in table.split("# Matched")[1] and "Matched alignment, Hopper-v5" in shown
+    figure = figure5(tables)
     assert [axes.get_title(loc="left") for axes in figure.axes] == ["Hopper-v5", "Walker2d-v5"] * 2
     hopper, _, below, absent = figure.axes
     assert drawn(below, "irl") and not drawn(hopper, "irl") and not drawn(absent, "aihf")
