@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import statistics
 import time
 from collections.abc import Callable, Sequence
@@ -10,29 +9,17 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from aihf_control.envs.tasks import Task
-from aihf_control.learn.sac import ARITHMETIC
-from benchmarks.speed.contestants import Contestant, Failed, Spec
-from benchmarks.speed.report import (
-    ENVIRONMENTS,
-    LIMIT,
-    OURS,
-    REFERENCE,
-    SB3,
-    SB3_ALL,
-    SBX,
-    UPDATE,
-    Row,
-)
+from benchmarks.speed.contestants import Contestant, Failed
+from benchmarks.speed.rows import OURS, REFERENCE, Row
+from benchmarks.speed.runners import Spec
 
 FEWEST_REPEATS = 3
 WARM_UP = (3, 10)  # steps: the first call builds what is built lazily, the second gives the pace
-IMPLEMENTATIONS = {"run": OURS, "update": UPDATE, "environments": ENVIRONMENTS, "matmul": LIMIT}
 LEAST_STEPS = {"run": 25, "update": 5, "environments": 25, "matmul": 5}  # of a repeat
 DRAW = 100  # steps for which a run draws random numbers at once: fewest for runs of few seeds
 SHARES = {"run": 1.0, "update": 0.4, "environments": 0.15, "matmul": 0.15}  # of a repeat's time
-TRIAL_SECONDS = 0.7  # a turn of SB3's variants, of which the fastest goes on
+TRIAL_SECONDS = 0.7  # a turn of a rival's variants, of which the fastest goes on
 SHORTEST_REPEAT, LONGEST_REPEAT = 0.2, 5.0  # seconds; below, the largest number of seeds is left out
-MEMORY_A_SEED = 24  # MiB that must be free, about twice what a seed takes
 
 
 def update_flop(observations: int, actions: int, hidden: Sequence[int], batch: int) -> int:
@@ -74,7 +61,7 @@ class Series:
 
     def seconds(self, unit: float) -> float:
         """What a repeat takes if a run may take `unit` seconds."""
-        whole = self.what == "run" and self.row.seeds <= REFERENCE
+        whole = self.what == "run" and self.per_step <= REFERENCE
         return max(SHARES[self.what] * unit, (DRAW if whole else LEAST_STEPS[self.what]) / self.pace)
 
     def finished(self) -> tuple[Row, str]:
@@ -86,32 +73,39 @@ class Series:
 
 
 class Match:
-    """The contestants of one task."""
+    """The contestants of one task; a subclass says who they are."""
 
-    def __init__(self, task: Task, spec: Spec, seeds: Sequence[int], repeats: int) -> None:
-        """`spec` is this suite's; its `threads` are the cores that everyone may use."""
-        self.task, self.spec, self.seeds, self.repeats = task, spec, seeds, repeats
+    order: Sequence[str]
+    """Of the implementations in the result; without the first there is none."""
+    rivals: Sequence[str]
+    """Those that may enter in several ways, of which the fastest plays."""
+
+    def __init__(self, task: Task, repeats: int) -> None:
+        self.task, self.repeats = task, repeats
         self.series: list[Series] = []
         self.notes: list[str] = []
         self.dropped: list[str] = []
 
-    def measure(self, deadline: float, say: Callable[[str], None]) -> list[tuple[Row, str]]:
-        """Everything, by `deadline` (of `time.monotonic`) if at all possible.
+    def enter_all(self) -> None:
+        """`enter` every contestant."""
+        raise NotImplementedError
 
-        Raises `Failed` if nothing of this suite can be measured.
+    def measure(self, deadline: float, say: Callable[[str], None]) -> list[tuple[Row, str]]:
+        """Rows with how they were timed, by `deadline` (of `time.monotonic`) if at all possible.
+
+        Raises `Failed` if nothing of the first of `order` can be measured.
         """
         try:
-            self._enter_all()
+            self.enter_all()
             self._attempt(self._warm_up, self.series)
-            for implementation in (SB3, SB3_ALL):
+            for implementation in self.rivals:
                 self._keep_fastest(implementation)
-            if not any(one.row.implementation == OURS for one in self.series):
+            if not any(one.row.implementation == self.order[0] for one in self.series):
                 raise Failed(self.dropped[0])
             unit = self.fit(deadline - time.monotonic())
             say(f"{self.task.name}: {len(self.series)} rows, {self.repeats} rounds of {unit:.1f} s a run")
             self._play(unit, deadline)
-            order = [OURS, SB3, SB3_ALL, SBX, UPDATE, ENVIRONMENTS, LIMIT]
-            ranked = sorted(self.series, key=lambda one: order.index(one.row.implementation))
+            ranked = sorted(self.series, key=lambda one: self.order.index(one.row.implementation))
             return [one.finished() for one in ranked]
         finally:
             for contestant in {id(one.contestant): one.contestant for one in self.series}.values():
@@ -128,30 +122,7 @@ class Match:
                 self.dropped.append(f"{self.task.name}: repeats after the first {rounds}, for lack of time")
                 return
 
-    def _enter_all(self) -> None:
-        others = [name for name in ARITHMETIC if name != self.spec.precision]
-        ours = [(seeds, self.spec.precision) for seeds in self.seeds]
-        ours += [(REFERENCE, name) for name in others if REFERENCE in self.seeds]
-        for seeds, precision in ours:
-            free = _free_memory()
-            if free < MEMORY_A_SEED * seeds:
-                self.dropped.append(f"{self.task.name}: {seeds} seeds, only {free:,.0f} MiB are free")
-                continue
-            parts = IMPLEMENTATIONS if precision == self.spec.precision else {"run": OURS, "matmul": LIMIT}
-            self._enter([replace(self.spec, seeds=seeds, precision=precision)], parts)
-        devices = {self.spec.device, "cpu"}
-        single = replace(self.spec, library="stable_baselines3", precision="float32")
-        for device in sorted(devices):
-            for threads in sorted({1, self.spec.threads}):
-                self._enter([replace(single, device=device, threads=threads)], {"run": SB3})
-            team = [replace(single, device=device, threads=1, first_seed=k) for k in range(self.spec.threads)]
-            self._enter(team, {"run": SB3_ALL})
-        if importlib.util.find_spec("sbx"):
-            self._enter([replace(single, library="sbx", device="auto")], {"run": SBX})
-        else:
-            self.notes.append("sbx is not installed and was not measured.")
-
-    def _enter(self, specs: list[Spec], parts: dict[str, str]) -> None:
+    def enter(self, specs: list[Spec], parts: dict[str, str]) -> None:
         """Start a contestant, and a series for each of its parts."""
         spec = specs[0]
         flop = update_flop(self.task.observation_size, self.task.action_size, spec.hidden, spec.batch)
@@ -200,7 +171,7 @@ class Match:
             one.row = replace(one.row, peak_memory_mib=memory if memory == memory else None)
 
     def _keep_fastest(self, implementation: str) -> None:
-        """Of the ways to run SB3, the one that suits it best here."""
+        """Of the ways to run a rival, the one that suits it best here."""
         rivals = [one for one in self.series if one.row.implementation == implementation]
         if len(rivals) < 2:
             return
@@ -228,14 +199,15 @@ class Match:
             unit = LONGEST_REPEAT
             while unit > SHORTEST_REPEAT and sum(s.seconds(unit) for s in self.series) > left / self.repeats:
                 unit *= 0.98
-            largest = max(self.series, key=lambda one: one.row.seeds * (one.row.implementation == OURS))
-            if unit > SHORTEST_REPEAT or largest.row.seeds <= REFERENCE:
+            large = [s for s in self.series if s.row.implementation == OURS and s.row.seeds > REFERENCE]
+            if unit > SHORTEST_REPEAT or not large:
                 return unit
+            largest = max(large, key=lambda one: one.row.seeds)
             need = self.repeats * largest.seconds(unit)
             self._leave(largest.contestant, f"its repeats need {need:.0f} s or more, too long for --minutes")
 
 
-def _free_memory() -> float:
+def free_memory() -> float:
     """MiB that the machine could still give."""
     try:
         lines = Path("/proc/meminfo").read_text().splitlines()

@@ -14,7 +14,8 @@ from matplotlib.ticker import FixedLocator, FuncFormatter, NullFormatter, NullLo
 
 from aihf_control.envs.tasks import TASKS
 from aihf_control.report.style import STYLE, spread
-from benchmarks.speed.report import (
+from benchmarks.speed.report import Report, targets
+from benchmarks.speed.rows import (
     ENVIRONMENTS,
     LIMIT,
     OURS,
@@ -23,12 +24,10 @@ from benchmarks.speed.report import (
     SB3_ALL,
     SBX,
     UPDATE,
-    Report,
     Row,
     curve,
     describe_knee,
     knee,
-    targets,
     tasks,
 )
 

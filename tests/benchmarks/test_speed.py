@@ -10,10 +10,13 @@ import pytest
 from aihf_control.envs.tasks import TASKS
 from benchmarks.speed import match as speed_match
 from benchmarks.speed.__main__ import Options, measure, slug
-from benchmarks.speed.contestants import Contestant, Failed, Spec, environment
-from benchmarks.speed.match import Match, Series, update_flop
+from benchmarks.speed.contestants import Contestant, Failed
+from benchmarks.speed.match import Series, update_flop
 from benchmarks.speed.plot import draw
-from benchmarks.speed.report import Report, Row, csv_text, knee, markdown, read_csv, targets, with_ratios
+from benchmarks.speed.report import Report, markdown, targets
+from benchmarks.speed.rows import Row, csv_text, knee, read_csv, with_ratios
+from benchmarks.speed.runners import Spec, environment
+from benchmarks.speed.sweep import Sweep
 
 HEADER = (
     "task,implementation,seeds,batch,precision,seed_steps_per_second,ratio_to_sb3,share_of_limit,"
@@ -124,8 +127,8 @@ def test_the_csv_has_the_promised_columns_and_reads_back(tmp_path: Path) -> None
 def test_the_page_says_what_the_numbers_mean() -> None:
     text = markdown(report(rows()))
     assert "Knee at 8 seeds" in text
-    assert "| at least 2.5 × SB3 on the same cores, 8 seeds | 2.50 | **met** |" in text
-    assert "| at least 60% of the limit, 8 seeds | 50.0% | **not met** |" in text
+    assert "| at least 2.5 × SB3 on the same cores, 8 seeds | 2.50 | met |" in text
+    assert "| at least 60% of the limit, 8 seeds | 50.0% | not met |" in text
     assert "| aihf_control | 8 | float32 | 300.0 | 2.50 | 50% | 80 | timing of row 3 |" in text
     assert "- 128 seeds: too long" in text and "- a note" in text
 
@@ -170,7 +173,7 @@ def series(seeds: int, step_seconds: float) -> Series:
 
 
 def test_the_most_seeds_are_left_out_first_when_time_is_short() -> None:
-    match = Match(TASKS["hopper"], Spec("aihf_control", "hopper", "cpu", threads=1), (8, 128), repeats=5)
+    match = Sweep(TASKS["hopper"], Spec("aihf_control", "hopper", "cpu", threads=1), (8, 128), repeats=5)
     slow = series(128, 0.5)  # 25 steps, the fewest of a repeat, take 12.5 s
     match.series = [series(8, 0.02), slow]
     assert match.fit(100.0) == 5.0  # 5 × (5 + 12.5) s fit
@@ -227,8 +230,10 @@ def test_a_tiny_run_writes_complete_rows(tmp_path: Path, monkeypatch: pytest.Mon
             assert row.share_of_limit == pytest.approx(row.seed_steps_per_second / limit, abs=0.0006)
     assert matplotlib.image.imread(folder / "speed.png").ndim == 3
     page = (folder / "speed.md").read_text()
-    assert page.count("**not measured**") == 2  # the targets are set for 8 seeds
+    assert page.count("| not measured |") == 2  # the targets are set for 8 seeds
     assert page.count("| 2 × ") == len(found)  # repeats
+    assert "- hopper: the waits and the round, for lack of time" in page
+    assert (folder / "waits.csv").read_text().count("\n") == 1
 
 
 def test_folders_are_named_after_the_device() -> None:
