@@ -10,21 +10,20 @@ from aihf_control.envs.tasks import Task
 from benchmarks.speed.match import Match
 from benchmarks.speed.rows import OURS
 from benchmarks.speed.runners import Spec
-from benchmarks.speed.waits import BATCH, LEARNERS, LEVELS, SEEDS, Learner, Reach, Wait
+from benchmarks.speed.waits import BATCH, HIDDEN, LEARNERS, LEVELS, SEEDS, Learner, Reach, Wait
 
 
 class Learners(Match):
-    """Ours with both critics and the libraries' own; each in its default precision, ours in `precisions`."""
+    """Ours with both critics, in `precisions`, and the libraries' own, in float32."""
 
     order = tuple(learner.name for learner in LEARNERS)
     rivals = tuple(learner.name for learner in LEARNERS if learner.library != OURS)
 
-    def __init__(
-        self, task: Task, device: str, cores: int, environments: str, precisions: Sequence[str], repeats: int
-    ) -> None:
+    def __init__(self, task: Task, spec: Spec, precisions: Sequence[str], repeats: int) -> None:
+        """`spec` says where; its `threads` are the cores, its sizes give way to those of the curves."""
         super().__init__(task, repeats)
-        self._spec = Spec(OURS, task.name, device, threads=1, batch=BATCH, environments=environments)
-        self._precisions, self._cores = precisions, cores
+        self._spec = replace(spec, threads=1, batch=BATCH, hidden=HIDDEN, precision="float32")
+        self._precisions, self._cores = precisions, spec.threads
 
     def enter_all(self) -> None:
         """On a GPU ours is one process, as a bench's; the others may be on either device."""

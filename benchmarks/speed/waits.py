@@ -20,7 +20,7 @@ from benchmarks.speed.rows import Row
 RESULTS = Path(__file__).parents[2] / "results"
 LEVELS = {"hopper": 3_000, "halfcheetah": 6_000}
 """The return to be reached, on the tasks that have one."""
-SEEDS, BATCH = 5, 128
+SEEDS, BATCH, HIDDEN = 5, 128, (256, 256)
 """Of PRESET=reference, with which the curves were recorded."""
 COLUMNS = ("task", "learner", "precision", "seeds_at_once", "batch", "seed_steps_per_second", "level",
            "steps", "recorded_steps", "minutes", "curve")  # fmt: skip

@@ -75,7 +75,8 @@ class Entered(Learners):
 
 @pytest.mark.parametrize(("device", "ours"), [("cpu", [0, 5, 10]), ("cuda", [0])])
 def test_every_core_has_a_process_of_one_thread(device: str, ours: list[int]) -> None:
-    match = Entered(TASKS["hopper"], device, 3, "serial", ("bfloat16", "float32"), repeats=5)
+    spec = Spec("aihf_control", "hopper", device, threads=3, batch=64)
+    match = Entered(TASKS["hopper"], spec, ("bfloat16", "float32"), repeats=5)
     match.enter_all()
     assert all(spec.threads == 1 and spec.batch == 128 for _, specs in match.entered for spec in specs)
     for name, specs in match.entered:
@@ -155,7 +156,8 @@ def test_a_tiny_round_has_every_part() -> None:
 @pytest.mark.slow
 def test_tiny_learners_have_a_pace_each(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(learners, "BATCH", 16)
-    match = Learners(TASKS["hopper"], "cpu", 1, "serial", ("float32",), repeats=1)
+    spec = Spec("aihf_control", "hopper", "cpu", threads=1, stored=64)
+    match = Learners(TASKS["hopper"], spec, ("float32",), repeats=1)
     found = match.waits(0.0, lambda line: None, recorded("hopper"))
     assert [each.learner for each in found] == list(LEARNERS)
     assert [each.at_once for each in found] == ["1 × 5", "1 × 5", "1 × 1", "1 × 1"]
