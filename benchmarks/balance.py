@@ -28,6 +28,7 @@ from aihf_control.errors import InvalidData, UserError
 from aihf_control.methods.table import method_label
 from aihf_control.report.results import MethodResults, TaskResults, read_results
 from aihf_control.report.style import render
+from aihf_control.report.write import write_report
 from aihf_control.runs.files import write_atomically
 from aihf_control.runs.stored import INDEX, add_runs
 from aihf_control.statistics import RANGE_BELOW_SEEDS, Interval, stratified_bootstrap
@@ -120,7 +121,8 @@ class Add:
 
 @dataclass(frozen=True)
 class Draw:
-    """Heat maps of the contrast, and the table behind them."""
+    """Heat maps of the contrast, the table behind them, and each cell's own report: curves, what its rewards
+    learned."""
 
     results: Path = RESULTS
 
@@ -128,10 +130,13 @@ class Draw:
         """Writes nothing if there is nothing to draw."""
         cells = read_cells(self.results)
         rows = pd.DataFrame([row(cell, task) for cell, task in cells])
+        picture = render(draw(rows), "png")
         write_atomically(self.results / "table.csv", rows.to_csv(index=False).encode())
         write_atomically(self.results / "table.md", markdown(cells, rows).encode())
-        write_atomically(self.results / "balance.png", render(draw(rows), "png"))
+        write_atomically(self.results / "balance.png", picture)
         print(rows.to_string(index=False))
+        for cell in dict.fromkeys(cell for cell, _ in cells):
+            write_report(self.results / cell)
         return 0
 
 
@@ -280,7 +285,7 @@ def _number(value: float | None) -> str:
 def draw(rows: pd.DataFrame) -> Figure:
     """A map a task and start: blue where AIHF is above the best source, red where below, by contrast."""
     maps = list(dict.fromkeys(zip(rows["task"], rows["start"], strict=True)))
-    largest = float(np.nanmax(np.abs(rows["contrast"].astype(float)), initial=1.0))
+    largest = max(1.0, rows["contrast"].astype(float).abs().fillna(0.0).max())
     figure, panels = plt.subplots(
         1, len(maps), figsize=(5.6 * len(maps) + 1, 4.6), layout="constrained", squeeze=False
     )

@@ -107,6 +107,17 @@ def test_what_starts_from_the_clone_anyway_is_trained_once_and_counts_in_both(tm
     assert np.isnan(table.loc[("clone", "clean"), "contrast"])
 
 
+def test_a_cell_without_all_its_methods_has_its_returns_and_no_contrast(tmp_path: Path) -> None:
+    """What has ended can be looked at while the rest still trains."""
+    write_cell(tmp_path / "runs", "own-1-noisy", {"irl": [4, 6, 4, 6, 5]})
+    results = tmp_path / "balance"
+    assert balance.main(["add", "--runs", str(tmp_path / "runs"), "--results", str(results)]) == 0
+    assert balance.main(["draw", "--results", str(results)]) == 0
+    row = pd.read_csv(results / "table.csv").iloc[0]
+    assert row["irl_return"] == 5.0 and np.isnan(row["contrast"])
+    assert (results / "own-1-noisy" / "figure5.png").is_file()
+
+
 def test_nothing_to_draw_is_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert balance.main(["draw", "--results", str(tmp_path)]) == 2
     assert (
