@@ -100,16 +100,20 @@ class Match:
             self._attempt(self._warm_up, self.series)
             for implementation in self.rivals:
                 self._keep_fastest(implementation)
-            if not any(one.row.implementation == self.order[0] for one in self.series):
-                raise Failed(self.dropped[0])
+            self._require_first()
             unit = self.fit(deadline - time.monotonic())
             say(f"{self.task.name}: {len(self.series)} rows, {self.repeats} rounds of {unit:.1f} s a run")
             self._play(unit, deadline)
+            self._require_first()
             ranked = sorted(self.series, key=lambda one: self.order.index(one.row.implementation))
             return [one.finished() for one in ranked]
         finally:
             for contestant in {id(one.contestant): one.contestant for one in self.series}.values():
                 contestant.close()
+
+    def _require_first(self) -> None:
+        if not any(one.row.implementation == self.order[0] for one in self.series):
+            raise Failed(self.dropped[0])
 
     def _play(self, unit: float, deadline: float) -> None:
         """The repeats, round-robin, there and back."""

@@ -1,5 +1,6 @@
 """`make speed`: its arithmetic by hand, and one tiny run of the real thing. Nothing here is timed."""
 
+import time
 from dataclasses import replace
 from pathlib import Path
 
@@ -184,6 +185,31 @@ def test_the_most_seeds_are_left_out_first_when_time_is_short() -> None:
     assert "128 seeds" in match.dropped[0] and "62 s" in match.dropped[0]
     match.fit(0.0)
     assert [one.row.seeds for one in match.series] == [8]  # the targets are set for it: it stays
+
+
+class Starved(Steady):
+    """Stands for a process that no longer answers once the others play."""
+
+    def measure(self, what: str, steps: int) -> list[float]:
+        if steps > 10:
+            raise Failed("no answer within 180 s")
+        return super().measure(what, steps)
+
+    def memory(self) -> float:
+        return 1.0
+
+
+class Alone(Sweep):
+    def enter_all(self) -> None:
+        self.series = [
+            Series(Starved(0.01), Row("hopper", "aihf_control", 1, 256, "float32", 0.0), "run", 1.0)
+        ]
+
+
+def test_without_a_row_of_this_suite_there_is_no_page() -> None:
+    match = Alone(TASKS["hopper"], Spec("aihf_control", "hopper", "cpu", threads=1), (1,), repeats=3)
+    with pytest.raises(Failed, match="hopper: aihf_control, 1 seeds, float32: no answer within 180 s"):
+        match.measure(time.monotonic() + 60, lambda line: None)
 
 
 def test_rates_add_up_over_processes_and_a_row_is_their_median() -> None:
