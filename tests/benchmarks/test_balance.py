@@ -7,7 +7,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from benchmarks import balance
+from benchmarks.balance import cells
+from benchmarks.balance.__main__ import main
 
 SEEDS = range(5)
 FINALS = {
@@ -48,8 +49,8 @@ def drawn(tmp_path: Path) -> Path:
     few = {name: values[:3] for name, values in FINALS.items()}
     write_cell(tmp_path / "runs", "own-mixed-clean", few)
     arguments = ["--runs", str(tmp_path / "runs"), "--results", str(tmp_path / "balance")]
-    assert balance.main(["add", *arguments]) == 0
-    assert balance.main(["draw", "--results", str(tmp_path / "balance")]) == 0
+    assert main(["add", *arguments]) == 0
+    assert main(["draw", "--results", str(tmp_path / "balance")]) == 0
     return tmp_path / "balance"
 
 
@@ -71,36 +72,36 @@ def test_the_advice_follows_the_verdicts(drawn: Path) -> None:
     assert "AIHF is above both sources with 1 expert episode and 500 pairs, 30% wrong (HalfCheetah-v5" in said
     assert "1 of 2 cells are open." in said
     before = [(drawn / name).read_bytes() for name in ("table.csv", "table.md", "balance.png")]
-    assert balance.main(["draw", "--results", str(drawn)]) == 0
+    assert main(["draw", "--results", str(drawn)]) == 0
     assert before == [(drawn / name).read_bytes() for name in ("table.csv", "table.md", "balance.png")]
 
 
 def test_a_verdict_needs_the_whole_interval() -> None:
-    assert balance.verdict(np.array([1.0, 2.0, 1.0, 2.0, 1.0])) == "above"
-    assert balance.verdict(np.array([-1.0, -2.0, -1.0, -2.0, -1.0])) == "below"
-    assert balance.verdict(np.array([-1.0, 2.0, -1.0, 2.0, -1.0])) == "open"
+    assert cells.verdict(np.array([1.0, 2.0, 1.0, 2.0, 1.0])) == "above"
+    assert cells.verdict(np.array([-1.0, -2.0, -1.0, -2.0, -1.0])) == "below"
+    assert cells.verdict(np.array([-1.0, 2.0, -1.0, 2.0, -1.0])) == "open"
 
 
 def test_a_cell_is_an_ordinary_study_with_its_options(capsys: pytest.CaptureFixture[str]) -> None:
-    assert balance.options("clone-mixed-noisy") == (
+    assert cells.options("clone-mixed-noisy") == (
         "--settings.start", "clone", "--demo-mix", "0.5", "--feedback.pairs", "500", "--label-error", "0.3",
     )  # fmt: skip
-    assert balance.options("own-10-clean") == ()
-    assert len(balance.CELLS) == 12
-    assert balance.main(["run", "--cells", "clone-2-clean"]) == 2
+    assert cells.options("own-10-clean") == ()
+    assert len(cells.CELLS) == 12
+    assert main(["run", "--cells", "clone-2-clean"]) == 2
     assert "clone-2-clean is none of own-1-clean" in capsys.readouterr().err
 
 
 def test_what_starts_from_the_clone_anyway_is_trained_once_and_counts_in_both(tmp_path: Path) -> None:
-    assert balance.methods("own-1-noisy") == balance.METHODS
-    assert balance.methods("clone-1-noisy") == ("aihf", "irl")
+    assert cells.methods("own-1-noisy") == cells.METHODS
+    assert cells.methods("clone-1-noisy") == ("aihf", "irl")
     write_cell(tmp_path / "runs", "own-1-noisy", FINALS)
     matched = {"aihf": [9, 9, 9, 9, 9], "irl": [7, 3, 3, 3, 3]}
     write_cell(tmp_path / "runs", "clone-1-noisy", matched)
     write_cell(tmp_path / "runs", "clone-1-clean", matched)  # its own cell has not been trained
     results = tmp_path / "balance"
-    assert balance.main(["add", "--runs", str(tmp_path / "runs"), "--results", str(results)]) == 0
-    assert balance.main(["draw", "--results", str(results)]) == 0
+    assert main(["add", "--runs", str(tmp_path / "runs"), "--results", str(results)]) == 0
+    assert main(["draw", "--results", str(results)]) == 0
     table = pd.read_csv(results / "table.csv").set_index(["start", "preferences"])
     assert table.loc[("clone", "noisy"), "contrast"] == pytest.approx(np.mean([2, 4, 4, 4, 4]))
     assert table.loc[("clone", "noisy"), "rlhf_return"] == 5.0
@@ -111,15 +112,15 @@ def test_a_cell_without_all_its_methods_has_its_returns_and_no_contrast(tmp_path
     """What has ended can be looked at while the rest still trains."""
     write_cell(tmp_path / "runs", "own-1-noisy", {"irl": [4, 6, 4, 6, 5]})
     results = tmp_path / "balance"
-    assert balance.main(["add", "--runs", str(tmp_path / "runs"), "--results", str(results)]) == 0
-    assert balance.main(["draw", "--results", str(results)]) == 0
+    assert main(["add", "--runs", str(tmp_path / "runs"), "--results", str(results)]) == 0
+    assert main(["draw", "--results", str(results)]) == 0
     row = pd.read_csv(results / "table.csv").iloc[0]
     assert row["irl_return"] == 5.0 and np.isnan(row["contrast"])
     assert (results / "own-1-noisy" / "figure5.png").is_file()
 
 
 def test_nothing_to_draw_is_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert balance.main(["draw", "--results", str(tmp_path)]) == 2
+    assert main(["draw", "--results", str(tmp_path)]) == 2
     assert (
         capsys.readouterr().err
         == f"balance: {tmp_path}: no cell has results yet; `make balance-runs` trains them\n"
