@@ -43,8 +43,9 @@ def write_cell(runs: Path, cell: str, finals: dict[str, list[int]]) -> None:
             (folder / "config.json").write_text(json.dumps(config))
 
 
-@pytest.fixture
-def drawn(tmp_path: Path) -> Path:
+@pytest.fixture(scope="module")
+def drawn(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    tmp_path = tmp_path_factory.mktemp("balance")
     write_cell(tmp_path / "runs", "clone-1-noisy", FINALS)
     few = {name: values[:3] for name, values in FINALS.items()}
     write_cell(tmp_path / "runs", "own-mixed-clean", few)
