@@ -7,6 +7,8 @@ from dataclasses import dataclass
 
 import pandas as pd
 
+from aihf_control.words import markdown_table
+
 
 @dataclass(frozen=True)
 class Statement:
@@ -51,8 +53,10 @@ def as_markdown(table: pd.DataFrame) -> str:
         "2406.06874 and 2210.01808.",
     ]
     for part, rows in table.groupby("part", sort=False):
-        lines += ["", f"## {part}", "", "| statement | measured | tolerance | holds |", "|---|---|---|---|"]
-        for row in rows.itertuples():
-            verdict = "yes" if row.holds else "**no**"
-            lines.append(f"| {row.statement} | {row.measured:.3g} | {row.tolerance} | {verdict} |")
+        cells = [
+            (row.statement, f"{row.measured:.3g}", row.tolerance, "yes" if row.holds else "no")
+            for row in rows.itertuples()
+        ]
+        header = ("statement", "measured", "tolerance", "holds")
+        lines += ["", f"## {part}", "", markdown_table(header, cells, "<<<<")]
     return "\n".join(lines) + "\n"
