@@ -53,7 +53,7 @@ def row(cell: str, task: TaskResults) -> dict[str, object]:
 def markdown(cells: list[tuple[str, TaskResults]], rows: pd.DataFrame) -> str:
     """The table for readers, the advice that follows from it, and the commands."""
     header = (
-        "Task", "Start", "Demonstrations (mean return)", "Preferences", *map(method_label, METHODS),
+        "Task", "Start", "Demonstrations (mean return)", "Pairs", *map(method_label, METHODS),
         "Contrast", "Seeds", "Verdict",
     )  # fmt: skip
     table = []
@@ -95,17 +95,26 @@ def advice(rows: pd.DataFrame) -> str:
     """What a practitioner can take from it, in words that the rows decide."""
     decided = rows[rows["verdict"].isin(("above", "below"))]
     won = [_where(line) for line in decided.to_dict("records") if line["verdict"] == "above"]
-    lost = [_where(line) for line in decided.to_dict("records") if line["verdict"] == "below"]
+    lost = [
+        f"{_best(line)} with {_where(line)}"
+        for line in decided.to_dict("records")
+        if line["verdict"] == "below"
+    ]
     said = [
         f"AIHF is above both sources with {'; '.join(won)}."
         if won
         else "No cell shows AIHF above both sources."
     ]
     if lost:
-        said.append(f"It is below the best one with {'; '.join(lost)}: use that one there.")
+        said.append(f"It is below the best method of one source, which is the one to use: {'; '.join(lost)}.")
     if still := len(rows) - len(decided):
         said.append(f"{still} of {len(rows)} cells are open.")
     return " ".join(said)
+
+
+def _best(line: dict[str, Any]) -> str:
+    """The source with the highest mean."""
+    return method_label(max(SOURCES[line["start"]], key=lambda name: line[f"{name}_return"]))
 
 
 def _where(line: dict[str, str]) -> str:

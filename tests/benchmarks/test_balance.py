@@ -9,6 +9,7 @@ import pytest
 
 from benchmarks.balance import cells
 from benchmarks.balance.__main__ import main
+from benchmarks.balance.map import advice, row
 
 SEEDS = range(5)
 FINALS = {
@@ -107,6 +108,14 @@ def test_what_starts_from_the_clone_anyway_is_trained_once_and_counts_in_both(tm
     assert table.loc[("clone", "noisy"), "contrast"] == pytest.approx(np.mean([2, 4, 4, 4, 4]))
     assert table.loc[("clone", "noisy"), "rlhf_return"] == 5.0
     assert np.isnan(table.loc[("clone", "clean"), "contrast"])
+
+
+def test_a_cell_that_is_lost_names_what_to_use(tmp_path: Path) -> None:
+    write_cell(tmp_path / "runs", "own-1-noisy", FINALS | {"irl": [20, 21, 22, 23, 25]})
+    results = tmp_path / "balance"
+    assert main(["add", "--runs", str(tmp_path / "runs"), "--results", str(results)]) == 0
+    said = advice(pd.DataFrame([row(cell, task) for cell, task in cells.read_cells(results)]))
+    assert "which is the one to use: IRL with 1 expert episode and 500 pairs, 30% wrong" in said
 
 
 def test_a_cell_without_all_its_methods_has_its_returns_and_no_contrast(tmp_path: Path) -> None:
