@@ -93,9 +93,10 @@ def _absent(axes: Axes, study: StudyResults, task: str) -> None:
     axes.text(0.5, 0.5, said, transform=axes.transAxes, ha="center", color=QUIET, fontsize=8.5)
 
 
-def _columns(grid: Sequence[Sequence[Axes]], studies: Sequence[StudyResults], seed: int) -> None:
+def _columns(
+    grid: Sequence[Sequence[Axes]], studies: Sequence[StudyResults], known: Sequence[str], seed: int
+) -> None:
     """Every panel; those of one task have one height, so that two rows can be compared by eye."""
-    known = list(dict.fromkeys(method for study in studies for method in study.methods))
     for column, name in enumerate(_tasks(studies)):
         drawn: list[tuple[Axes, Ends]] = []
         for row, study in zip(grid, studies, strict=True):
@@ -134,7 +135,7 @@ def _figure(tables: Tables, environment: bool, bootstrap_seed: int) -> Figure:
     )
     with fixed_style():
         figure, grid = lay_out(len(parts), len(_tasks(studies)), HEIGHT, words)
-        _columns(grid, studies, bootstrap_seed)
+        _columns(grid, studies, known, bootstrap_seed)
         for row, study in zip(grid, studies, strict=True):
             shown = [axes for axes in row if axes.axison]
             shown[0].set_ylabel("Return in the standard environment", fontsize=8.5)

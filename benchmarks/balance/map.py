@@ -143,11 +143,12 @@ def draw(rows: pd.DataFrame) -> Figure:
         values = np.full((len(DEMONSTRATIONS), len(PREFERENCES)), np.nan)
         for y, shown in enumerate(DEMONSTRATIONS):
             for x, pairs in enumerate(PREFERENCES):
-                line = found.get((shown, pairs))
-                known = line is not None and line["seeds"] > 0
-                values[y, x] = line["contrast"] if known else np.nan
-                words = _cell_words(line) if known else "not run yet" if line is None else "not all run yet"
-                place = {"ha": "center", "va": "center", "color": "black" if known else "#777777"}
+                words, colour = "not run yet", "#777777"
+                if line := found.get((shown, pairs)):
+                    words = "not all run yet"
+                    if line["seeds"] > 0:
+                        values[y, x], words, colour = line["contrast"], _cell_words(line), "black"
+                place = {"ha": "center", "va": "center", "color": colour}
                 axes.text(x, y, words, fontdict=place, fontsize=9)
         # paler than the map's ends, on which nobody could read
         image = axes.imshow(values, cmap="RdBu", vmin=-1.6 * largest, vmax=1.6 * largest, aspect="auto")
