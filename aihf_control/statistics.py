@@ -185,9 +185,11 @@ def performance_profile(scores: Floats, thresholds: Floats) -> Floats:
 
 def final_score(returns: Floats) -> Floats:
     """What curves `returns` (..., T) end at: the mean of the last tenth of their evaluations, at least
-    `FINAL_EVALUATIONS` or all there are: (...). A single evaluation would be an accident.
+    `FINAL_EVALUATIONS` or all there are: (...). A single evaluation would be an accident. The first is of the
+    start, which is no end: it counts only where it is alone.
     """
-    return np.asarray(returns[..., -max(FINAL_EVALUATIONS, returns.shape[-1] // 10) :].mean(axis=-1))
+    learned = returns[..., min(1, returns.shape[-1] - 1) :]
+    return np.asarray(learned[..., -max(FINAL_EVALUATIONS, returns.shape[-1] // 10) :].mean(axis=-1))
 
 
 def steps_to(height: float, steps: Integers, returns: Floats) -> Floats:

@@ -201,7 +201,8 @@ def test_a_final_score_is_the_mean_of_the_last_tenth_or_of_five() -> None:
     curves = np.arange(200.0).reshape(2, 100)
     np.testing.assert_array_equal(final_score(curves), [94.5, 194.5])  # of 90 … 99
     np.testing.assert_array_equal(final_score(curves[:, :41]), [38.0, 138.0])  # of 36 … 40
-    np.testing.assert_array_equal(final_score(curves[:, :3]), [1.0, 101.0])
+    np.testing.assert_array_equal(final_score(curves[:, :3]), [1.5, 101.5])  # of 1, 2: 0 is the start
+    np.testing.assert_array_equal(final_score(curves[:, :1]), [0.0, 100.0])
 
 
 def test_steps_to_a_height() -> None:

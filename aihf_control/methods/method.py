@@ -70,11 +70,14 @@ class Method:
     """Whether `rewards` may be asked."""
     total_steps: int = 0
     """Steps on the axis; 0 for a method that is done once it has started."""
+    round_steps: int
+    """Of those, how many lie between two evaluations."""
     environment_steps: Tensor
     """(S,) steps taken in any environment so far, evaluation apart."""
 
     def __init__(self, context: Context) -> None:
         self.context = context
+        self.round_steps = context.settings.round_steps
         self.environment_steps = torch.zeros(len(context.seeds), dtype=torch.int64)
 
     def start(self) -> Metrics:

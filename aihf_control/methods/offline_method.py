@@ -23,6 +23,7 @@ class OfflineMethod(Method):
     def __init__(self, context: Context, *, updates: int | None, learning_rate: float) -> None:
         super().__init__(context)
         self.total_steps = updates or context.settings.steps
+        self.round_steps = context.settings.between_evaluations(self.total_steps)
         self.actor = context.make_actor(context.settings.sac.arithmetic)
         self.actor_optimiser = Adam(self.actor.body.flat, learning_rate)
         self.draws = Draws(context.device)
@@ -53,7 +54,7 @@ class OfflineMethod(Method):
         """`steps` updates."""
         seeds, device = self.context.seeds, self.context.device
         streams = {purpose: SeedStreams(seeds, purpose, round, device) for purpose in PURPOSES}
-        done = round * self.context.settings.round_steps
+        done = round * self.round_steps
         metrics: Metrics = {}
         for step in range(steps):
             if step % UPDATES_PER_DRAW == 0:

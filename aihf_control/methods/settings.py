@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Annotated
 
@@ -185,7 +186,8 @@ class Settings:
     steps: tyro.conf.Suppress[Count] = 40_000
     """SAC steps a seed: the horizontal axis."""
     round_steps: Count = 5_000
-    """SAC steps between reward updates, evaluations and checkpoints."""
+    """SAC steps between reward updates, evaluations and checkpoints; updates offline, but a tenth of them all
+    at most."""
     evaluation_episodes: Count = 10
     fixed_horizon: bool = False
     """Train with `terminate_when_unhealthy=False`; evaluation is always in the standard environment."""
@@ -207,6 +209,10 @@ class Settings:
     cpl: CPLConfig = CPLConfig()
     direct_aihf: DirectAIHFConfig = DirectAIHFConfig()
     selfplay_aihf: SelfPlayConfig = SelfPlayConfig()
+
+    def between_evaluations(self, updates: int) -> int:
+        """Of an offline method that takes so many `updates`: short runs have a curve and an end too."""
+        return min(self.round_steps, math.ceil(updates / 10))
 
     def __post_init__(self) -> None:
         require_within(self, "settings")

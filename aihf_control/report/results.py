@@ -193,8 +193,9 @@ def _common_steps(method: str, runs: Sequence[Run]) -> Integers:
         return finished[0].progress["step"].to_numpy(np.int64)
     if not runs or axis_of(method) == "none":
         return np.zeros(min(len(runs), 1), np.int64)
-    config = runs[0].config
-    return np.arange(0, config.steps + 1, config.round_steps, dtype=np.int64)
+    config, last = runs[0].config, max(run.status.failed_at_step or 0 for run in runs)
+    end = last if axis_of(method) == "updates" else config.steps
+    return np.arange(0, end + 1, config.round_steps, dtype=np.int64)
 
 
 def _scores(run: Run, steps: Integers, random_return: float) -> Floats:

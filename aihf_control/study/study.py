@@ -24,7 +24,7 @@ from aihf_control.learn.sb3 import save_policy
 from aihf_control.methods.external import SOURCES
 from aihf_control.methods.method import Context
 from aihf_control.methods.settings import Settings
-from aihf_control.methods.table import METHODS, require_start
+from aihf_control.methods.table import METHODS, axis_of, require_start
 from aihf_control.runs.folder import (
     MAY_DIFFER,
     RunPaths,
@@ -137,7 +137,6 @@ def configs(study: Study, folders: Folders) -> dict[str, dict[str, Any]]:
         "task": study.task.name,
         "preset": study.preset,
         "steps": study.settings.steps,
-        "round_steps": study.settings.round_steps,
         "device": machine.describe_device(study.device),
         "instructions": machine.instructions(study.device),
         "versions": machine.versions(study.settings.environments),
@@ -148,10 +147,19 @@ def configs(study: Study, folders: Folders) -> dict[str, dict[str, Any]]:
     return {
         method: config
         | {"method": method, "settings": _settings_of(method, study.settings)}
+        | _round_of(method, study.settings)
         | _code_of(method)
         | _code_of_task(study.task.name)
         for method in study.methods
     }
+
+
+def _round_of(method: str, settings: Settings) -> dict[str, int]:
+    """`round_steps`, in the method's own count."""
+    if axis_of(method) != "updates":
+        return {"round_steps": settings.round_steps}
+    (own,) = METHODS[method].settings
+    return {"round_steps": settings.between_evaluations(getattr(settings, own).updates or settings.steps)}
 
 
 def _paths(study: Study, method: str, folders: Folders) -> RunPaths:

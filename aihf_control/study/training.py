@@ -90,7 +90,7 @@ class BatchRun:
 
     def _run(self) -> Record:
         began = time.monotonic() - self._resume()
-        settings, label = self.context.settings, f"{self.paths.task}/{self.paths.method}"
+        label = f"{self.paths.task}/{self.paths.method}"
         self.progress = Progress(
             self.method.total_steps,
             label,
@@ -101,7 +101,7 @@ class BatchRun:
         if not self.record.rows[0] and not self.record.failures:
             self._conclude_round(self.method.start(), 0, began)
         while self.record.step < self.method.total_steps:
-            steps = min(settings.round_steps, self.method.total_steps - self.record.step)
+            steps = min(self.method.round_steps, self.method.total_steps - self.record.step)
             metrics = self.method.run_round(self.record.rounds, steps)
             self.record.rounds += 1
             self._conclude_round(metrics, steps, began)

@@ -180,6 +180,24 @@ def test_a_failed_seed_stays_in_the_records_and_harms_no_other(
     assert "3 (1 failed)" in text(tabulate(results))
 
 
+def test_a_short_offline_run_is_evaluated_ten_times_on_its_way(tmp_path: Path) -> None:
+    """Also where every seed fails, and no finished one says which evaluations there should have been."""
+
+    def observe(run: BatchRun, step: int) -> None:
+        if step == 120:
+            for layer in range(2):
+                run.method.actor.body.layers()[layer][0].data.fill_(torch.nan)
+
+    planned = study(("ipl",))
+    settings = replace(planned.settings, ipl=replace(planned.settings.ipl, updates=295))
+    for root, observer in ((tmp_path / "whole", None), (tmp_path / "failed", observe)):
+        run_study(replace(planned, settings=settings), toy.feedback(), Folders(root), print, observer)
+        ((_, results),) = read_results(root / "results/runs/test").of("ipl")
+        expected = [*range(0, 271, 30), 295] if observer is None else [0, 30, 60, 90, 120, 150]
+        assert results.steps.tolist() == expected
+        assert len(results.failed) == (0 if observer is None else 3)
+
+
 def test_the_kept_reward_is_the_seeds_own(whole: Path) -> None:
     rewards = [
         load_file(whole / f"results/runs/test/toy/aihf/seed_{seed}/reward.safetensors") for seed in range(3)
