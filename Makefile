@@ -75,7 +75,7 @@ data: $(STAMP)  ## build a task's datasets in data/minari/ from its reference po
 figure5: $(STAMP)  ## redraw the figures and tables from the committed results; imports no torch
 	$(call run,.venv/bin/python -m benchmarks.figure5)
 
-speed: $(STAMP)  ## measure this machine's training speed against Stable-Baselines3; 15 minutes
+speed: $(STAMP)  ## measure this machine's training speed against Stable-Baselines3; 15 to 20 minutes
 	$(call run,.venv/bin/python -m benchmarks.speed)
 
 gpu-check: $(STAMP)  ## is a GPU's work right, and how fast is it: tests, bits, milliseconds, a run; 15 minutes

@@ -62,7 +62,8 @@ class Options:
     minutes: float = 14.0
     """For all tasks together; where they are short, the largest numbers of seeds are left out, and under 3 a
     task the waits and the round."""
-    output: Path = Path(__file__).parents[1] / "results" / "speed"
+    output: Path = Path(__file__).parents[2] / "results" / "runs" / "speed"
+    """The committed page is in results/speed."""
     precision: str = "auto"
     """Of aihf_control's rows; at 8 seeds every other precision is measured too."""
     environments: str = "auto"

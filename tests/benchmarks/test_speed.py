@@ -267,6 +267,10 @@ def test_folders_are_named_after_the_device() -> None:
     assert slug("cpu") == "cpu"
 
 
+def test_what_a_measurement_writes_is_no_committed_file() -> None:
+    assert Options().output == Path(__file__).parents[2] / "results" / "runs" / "speed"
+
+
 def test_a_contestants_environment_says_nothing_and_leaves_no_log(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
