@@ -183,12 +183,12 @@ def performance_profile(scores: Floats, thresholds: Floats) -> Floats:
     return np.asarray(np.mean(scores[..., None] > thresholds, axis=(-3, -2)))
 
 
-def final_score(returns: Floats) -> Floats:
-    """What curves `returns` (..., T) end at: the mean of the last tenth of their evaluations, at least
-    `FINAL_EVALUATIONS` or all there are: (...). A single evaluation would be an accident. The first is of the
-    start, which is no end: it counts only where it is alone.
+def final_score(steps: Integers, returns: Floats) -> Floats:
+    """What curves `returns` (..., T) at `steps` (T,) end at: the mean of the last tenth of their evaluations,
+    at least `FINAL_EVALUATIONS` or all there are: (...). A single evaluation would be an accident, and one of
+    the start is no end: it counts only where it is alone.
     """
-    learned = returns[..., min(1, returns.shape[-1] - 1) :]
+    learned = returns[..., steps > 0] if steps[-1] > 0 else returns
     return np.asarray(learned[..., -max(FINAL_EVALUATIONS, returns.shape[-1] // 10) :].mean(axis=-1))
 
 

@@ -84,7 +84,8 @@ def table_rows(curves: Curves) -> list[tuple[Any, ...]]:
     """A row for each of `MARKS` that the curve passes, and for its end."""
     rows = []
     for mark in sorted({*(m for m in MARKS if m in curves.steps), int(curves.steps[-1])}):
-        at = final_score(curves.returns[:, : list(curves.steps).index(mark) + 1])
+        until = list(curves.steps).index(mark) + 1
+        at = final_score(curves.steps[:until], curves.returns[:, :until])
         interval = seed_interval(at, np.random.default_rng(0))
         numbers = (round(float(v), 1) for v in (interval.estimate, interval.low, interval.high))
         pace = round(curves.pace, 5)

@@ -199,10 +199,14 @@ def test_performance_profile_by_hand() -> None:
 
 def test_a_final_score_is_the_mean_of_the_last_tenth_or_of_five() -> None:
     curves = np.arange(200.0).reshape(2, 100)
-    np.testing.assert_array_equal(final_score(curves), [94.5, 194.5])  # of 90 … 99
-    np.testing.assert_array_equal(final_score(curves[:, :41]), [38.0, 138.0])  # of 36 … 40
-    np.testing.assert_array_equal(final_score(curves[:, :3]), [1.5, 101.5])  # of 1, 2: 0 is the start
-    np.testing.assert_array_equal(final_score(curves[:, :1]), [0.0, 100.0])
+    for steps, until, ends in (
+        (np.arange(100), 100, [94.5, 194.5]),  # of 90 … 99
+        (np.arange(100), 41, [38.0, 138.0]),  # of 36 … 40
+        (np.arange(100), 3, [1.5, 101.5]),  # of 1 and 2: 0 is the start, and no end
+        (np.arange(100) + 5, 3, [1.0, 101.0]),  # others' first evaluation is not always of the start
+        (np.arange(100), 1, [0.0, 100.0]),
+    ):
+        np.testing.assert_array_equal(final_score(steps[:until], curves[:, :until]), ends)
 
 
 def test_steps_to_a_height() -> None:

@@ -56,8 +56,9 @@ def yardstick(task: TaskResults) -> Yardstick | None:
 def _height_at(results: MethodResults | None, step: int) -> tuple[float | None, int | None]:
     if results is None:
         return None, None
-    row = int(np.searchsorted(results.steps, step, side="right")) - 1
-    return float(interquartile_mean(final_score(results.returns[:, : row + 1]))), int(results.steps[row])
+    until = int(np.searchsorted(results.steps, step, side="right"))
+    finals = final_score(results.steps[:until], results.returns[:, :until])
+    return float(interquartile_mean(finals)), int(results.steps[until - 1])
 
 
 def _yardstick_sentence(measured: Yardstick) -> str:

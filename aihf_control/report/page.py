@@ -209,7 +209,7 @@ def _method_row(method: str) -> list[Cell]:
 
 
 def _other_row(other: Other) -> list[Cell]:
-    final = score_of(final_score(other.returns), 0)
+    final = score_of(final_score(other.steps, other.returns), 0)
     heights = area_under_curve(other.steps, other.returns) if len(other.steps) > 1 else None
     area = None if heights is None else score_of(heights, 0)
     task, last = task_title(other.task), int(other.steps[-1])

@@ -57,7 +57,7 @@ class MethodResults:
     @property
     def final(self) -> Floats:
         """(seeds,) mean returns over each seed's last tenth of evaluations, at least five."""
-        return final_score(self.returns) if self.runs else np.empty(0)
+        return final_score(self.steps, self.returns) if self.runs else np.empty(0)
 
     @property
     def finished(self) -> tuple[Run, ...]:

@@ -37,9 +37,9 @@ def test_curves_become_a_row_a_learner_with_its_command(tmp_path: Path) -> None:
         add_runs(write_runs(tmp_path / name, finals), results, ["oracle"], name)
     assert main([str(results)]) == 0
     table = pd.read_csv(results / "table.csv").set_index("critic")
-    # every seed's mean over its three evaluations is half its end; the middle three of five
-    assert table.loc["plain", "return_iqm"] == pytest.approx(1.5)
-    assert list(table.loc["other", ["return_low", "return_high", "seeds"]]) == [5.0, 10.0, 2]
+    # every seed's mean over its two evaluations after the start is 3/4 of its end; the middle three of five
+    assert table.loc["plain", "return_iqm"] == pytest.approx(0.75 * 3, abs=0.051)
+    assert list(table.loc["other", ["return_low", "return_high", "seeds"]]) == [7.5, 15.0, 2]
     assert table.loc["plain", "seconds_per_seed_step"] == 400 / (5 * 40_000)
     said = (results / "table.md").read_text()
     assert "Hopper-v5, plain: `aihf bench --study plain` at commit abc, bfloat16, cpu: X, seeds 0–4" in said
