@@ -13,7 +13,6 @@ import tyro
 
 from aihf_control.cli.effects import refuse_unused
 from aihf_control.cli.study_command import Axes, StudyCommand, say, typed_command, variable
-from aihf_control.cluster import status
 from aihf_control.cluster.estimate import Kind, Pace, longest_first, paces
 from aihf_control.cluster.job_display import JobDisplay
 from aihf_control.cluster.job_line import HAS_LINES
@@ -23,6 +22,7 @@ from aihf_control.cluster.submissions import Submission, new_folder, now, write_
 from aihf_control.envs.external import entry_of
 from aihf_control.errors import InvalidChoice
 from aihf_control.hardware import ONE_THREAD, usable_cores
+from aihf_control.methods.table import total_steps
 from aihf_control.report.results import NoResults
 from aihf_control.report.write import write_report
 from aihf_control.runs.folder import RunPaths, remove_finished_checkpoints
@@ -80,7 +80,7 @@ class Bench(StudyCommand):
     def steps_of(self, axes: Axes) -> dict[str, int]:
         """Of each method, in its own count."""
         record = {"steps": self.sized_settings().steps, "settings": asdict(self.settings)}
-        return {m.name: status.total_steps(record | {"method": m.name}) for m in axes.methods}
+        return {m.name: total_steps(record | {"method": m.name}) for m in axes.methods}
 
     def known_paces(self, axes: Axes) -> dict[tuple[str, str], Pace]:
         """Of this study's runs, of committed ones and of all others here."""

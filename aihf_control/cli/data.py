@@ -24,8 +24,8 @@ from aihf_control.report.write import no_films, write_report
 from aihf_control.runs.stored import add_runs
 from aihf_control.study.exchange import pull_study, push_study
 from aihf_control.study.machine import choose_device
+from aihf_control.study.policy_training import train_policies
 from aihf_control.study.prepare import Folders, build_data, import_preferences, make_feedback
-from aihf_control.study.study import train_policies
 
 
 @dataclass(frozen=True)

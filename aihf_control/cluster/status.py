@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 from aihf_control.cluster.plan import Group
 from aihf_control.cluster.submissions import FOLDER, last_lines, log_of, read_attempts, read_submissions
 from aihf_control.envs.tasks import task_title
 from aihf_control.errors import InvalidData
-from aihf_control.methods.table import METHODS, axis_of, method_label
+from aihf_control.methods.table import method_label, total_steps
 from aihf_control.runs.folder import RunPaths, Status, read_config, read_status
 from aihf_control.runs.locks import is_held
 from aihf_control.words import NOTHING, duration, seed_list, text_table
@@ -131,18 +131,6 @@ def _seed(study: Path, task: str, method: str, seed: int) -> SeedProgress:
 
 def _seconds_left(status: Status, steps: int) -> float | None:
     return (steps - status.step) * status.wall_seconds / status.step if status.step else None
-
-
-def total_steps(config: dict[str, Any]) -> int:
-    """The last step of a run by its `config.json`: cloning has none, and IPL counts its own updates."""
-    settings = config.get("settings", {})
-    method = config.get("method", "")
-    if axis_of(method) == "none":
-        return 0
-    updates = (
-        settings.get(METHODS[method].settings[0], {}).get("updates") if axis_of(method) == "updates" else None
-    )
-    return int(updates or config.get("steps", 0))
 
 
 def table(progress: StudyProgress) -> str:

@@ -153,6 +153,16 @@ def axis_of(method: str) -> str:
     return METHODS[method].axis if method in METHODS else "steps"
 
 
+def total_steps(config: Mapping[str, Any]) -> int:
+    """The last step of a run by its `config.json`: cloning has none, and IPL counts its own updates."""
+    method = config.get("method", "")
+    axis = axis_of(method)
+    if axis == "none":
+        return 0
+    own = config.get("settings", {}).get(METHODS[method].settings[0], {}) if axis == "updates" else {}
+    return int(own.get("updates") or config.get("steps", 0))
+
+
 def line_of(method: str) -> str:
     """How a method is drawn: thick (a user's own too), thin, faint or none."""
     return METHODS[method].line if method in METHODS else "thick"

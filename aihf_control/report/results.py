@@ -18,7 +18,7 @@ import pandas as pd
 from aihf_control.arrays import Floats, Integers
 from aihf_control.envs.tasks import ALL_TASKS, TASKS
 from aihf_control.errors import InvalidData
-from aihf_control.methods.table import METHODS, axis_of
+from aihf_control.methods.table import METHODS, axis_of, total_steps
 from aihf_control.runs.files import build
 from aihf_control.runs.records import (
     FeedbackRecord,
@@ -56,7 +56,7 @@ class MethodResults:
 
     @property
     def final(self) -> Floats:
-        """(seeds,) mean returns over each seed's last tenth of evaluations, at least five."""
+        """(seeds,) mean returns over the last tenth of evaluations, at least five, never the start's."""
         return final_score(self.steps, self.returns) if self.runs else np.empty(0)
 
     @property
@@ -193,9 +193,8 @@ def _common_steps(method: str, runs: Sequence[Run]) -> Integers:
         return finished[0].progress["step"].to_numpy(np.int64)
     if not runs or axis_of(method) == "none":
         return np.zeros(min(len(runs), 1), np.int64)
-    config, last = runs[0].config, max(run.status.failed_at_step or 0 for run in runs)
-    end = last if axis_of(method) == "updates" else config.steps
-    return np.arange(0, end + 1, config.round_steps, dtype=np.int64)
+    end = total_steps(runs[0].stored.config)
+    return np.append(np.arange(0, end, runs[0].config.round_steps, dtype=np.int64), end)
 
 
 def _scores(run: Run, steps: Integers, random_return: float) -> Floats:

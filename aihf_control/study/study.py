@@ -10,7 +10,6 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import pandas as pd
 import torch
 
 from aihf_control.data.types import Feedback
@@ -19,12 +18,10 @@ from aihf_control.envs.external import OWN
 from aihf_control.envs.tasks import Task
 from aihf_control.errors import InvalidChoice, InvalidData
 from aihf_control.learn.feedback_tables import FeedbackTables
-from aihf_control.learn.sac import SACConfig
-from aihf_control.learn.sb3 import save_policy
 from aihf_control.methods.external import SOURCES
 from aihf_control.methods.method import Context
 from aihf_control.methods.settings import Settings
-from aihf_control.methods.table import METHODS, axis_of, require_start
+from aihf_control.methods.table import METHODS, axis_of, require_start, total_steps
 from aihf_control.runs.folder import (
     MAY_DIFFER,
     RunPaths,
@@ -43,9 +40,6 @@ from aihf_control.study.training import BatchRun, Observer
 
 PLACE = ("device", "instructions")
 """Fields of `config.json` that say where a run was made; numbers differ in their last bits with them."""
-
-TRAINING_BATCH = 128
-"""Batch size of the runs that make the reference policies."""
 
 
 @dataclass(frozen=True)
@@ -144,22 +138,20 @@ def configs(study: Study, folders: Folders) -> dict[str, dict[str, Any]]:
         "references": asdict(reference) if reference else None,
         "command": study.command,
     }
-    return {
-        method: config
-        | {"method": method, "settings": _settings_of(method, study.settings)}
-        | _round_of(method, study.settings)
-        | _code_of(method)
-        | _code_of_task(study.task.name)
-        for method in study.methods
-    }
+    planned = {}
+    for method in study.methods:
+        own = config | {"method": method, "settings": _settings_of(method, study.settings)}
+        planned[method] = (
+            own | _round_of(own, study.settings) | _code_of(method) | _code_of_task(study.task.name)
+        )
+    return planned
 
 
-def _round_of(method: str, settings: Settings) -> dict[str, int]:
+def _round_of(config: dict[str, Any], settings: Settings) -> dict[str, int]:
     """`round_steps`, in the method's own count."""
-    if axis_of(method) != "updates":
-        return {"round_steps": settings.round_steps}
-    (own,) = METHODS[method].settings
-    return {"round_steps": settings.between_evaluations(getattr(settings, own).updates or settings.steps)}
+    offline = axis_of(config["method"]) == "updates"
+    steps = settings.between_evaluations(total_steps(config)) if offline else settings.round_steps
+    return {"round_steps": steps}
 
 
 def _paths(study: Study, method: str, folders: Folders) -> RunPaths:
@@ -310,38 +302,3 @@ def _moves(there: dict[str, Any], folder: Path, config: dict[str, Any]) -> list[
     step = status.step if status else 0
     moves: list[dict[str, Any]] = there.get("moved", [])
     return moves + ([{"step": step, "before": before, "after": after}] if changed else [])
-
-
-def train_policies(
-    task: Task, seeds: tuple[int, ...], steps: int, device: torch.device, folders: Folders, say: Say,
-    command: str,
-) -> Path:  # fmt: skip
-    """Train the task's oracle on `seeds`, a snapshot at each evaluation, and write the chosen policies."""
-    if min(seeds) < reference_policies.FIRST_TRAINING_SEED:
-        raise InvalidData(f"SEEDS: {min(seeds)} may be reported; train data on seeds from 1000 up")
-    settings = replace(Settings(steps=steps), sac=SACConfig(batch_size=TRAINING_BATCH))
-    settings = on_device(settings, device, "auto", "auto", task.name)
-    study = Study("data", "data", task, ("oracle",), seeds, settings, device, command)
-    run_study(study, None, folders, say, observer=_snapshot)
-    paths = RunPaths(folders.runs, study.name, task.name, "oracle")
-    candidates = [
-        reference_policies.Candidate(
-            _snapshot_path(paths.seed(seed), row.step), seed, row.step, row.return_mean
-        )
-        for seed in seeds
-        for row in pd.read_csv(paths.seed(seed) / "progress.csv").itertuples()
-    ]
-    return reference_policies.write_policies(
-        task, candidates, folders.own_policies(task), command=command, versions=machine.versions()
-    )
-
-
-def _snapshot_path(folder: Path, step: int) -> Path:
-    return folder / "snapshots" / f"step_{step:08d}.zip"
-
-
-def _snapshot(run: BatchRun, step: int) -> None:
-    for member, seed in enumerate(run.context.seeds):
-        path = _snapshot_path(run.paths.seed(seed), step)
-        path.parent.mkdir(exist_ok=True)
-        save_policy(path, run.context.task, run.method.actor, member)
