@@ -34,6 +34,13 @@ class Adam(torch.optim.Adam):
             "exp_avg_sq": torch.zeros_like(parameter),
         }
 
+    def _accelerator_graph_capture_health_check(self) -> None:
+        """PyTorch's own asks a GPU's stream before every step, for parameters on the CPU too, and so takes
+        hold of a GPU that a job was told to leave alone."""
+        (parameter,) = self.state
+        if parameter.device.type != "cpu":
+            super()._accelerator_graph_capture_health_check()
+
     def descend(self, loss: Tensor) -> None:
         """One step against the gradient of `loss` with respect to the parameter."""
         (parameter,) = self.state

@@ -358,5 +358,22 @@ def test_adam_is_ready_for_a_capture_and_does_not_warn_where_there_is_none(
         torch.accelerator, "current_stream", lambda: SimpleNamespace(is_capturing=lambda: True)
     )
     optimiser._accelerator_graph_capture_health_check()
+    optimiser.param_groups[0]["capturable"] = False
     with pytest.raises(RuntimeError, match="capturable is False"):
-        Adam(torch.nn.Parameter(torch.ones(3)), 1e-2)._accelerator_graph_capture_health_check()
+        optimiser._accelerator_graph_capture_health_check()
+
+
+def test_adam_on_the_cpu_leaves_a_gpu_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    """PyTorch's step asks the stream of a GPU that is there, which begins to use it."""
+
+    def refuse() -> None:
+        raise AssertionError("the GPU was asked")
+
+    cuda = torch.device("cuda")
+    monkeypatch.setattr(torch.accelerator, "current_accelerator", lambda check_available: cuda)
+    monkeypatch.setattr(torch.accelerator, "current_stream", refuse)
+    weights = torch.nn.Parameter(torch.ones(3))
+    Adam(weights, 0.5).descend((weights * 2).sum())
+    np.testing.assert_allclose(weights.detach(), 0.5, rtol=1e-6)
+    with pytest.raises(AssertionError, match="was asked"):
+        torch.optim.Adam([weights]).step()
