@@ -95,14 +95,18 @@ def footer(
         f"study {study.name}",
         "; ".join([f"seeds {usual}", *others]),
         f"{steps} steps",
-        band or bands(drawn),
-        f"{episodes} evaluation episodes a seed",
+        _on_one_line(band or bands(drawn)),
+        _on_one_line(f"{episodes} evaluation episodes a seed"),
     ]
     data = ", ".join(f"{task.task} {task.feedback.sha256[:12]}" for task in study.tasks)
     commands = list(dict.fromkeys(command for task in study.tasks for command in task.commands))
     more = len(commands) - COMMANDS
     rest = [f"{more} more command{'s' if more > 1 else ''}, in PROVENANCE.md"] if more > 0 else []
     return ["; ".join([*commands[:COMMANDS], *rest]), "  ·  ".join(facts), f"feedback {data}"]
+
+
+def _on_one_line(words: str) -> str:
+    return words.replace(" ", "\N{NO-BREAK SPACE}")
 
 
 def x_axis(axes: Axes, last_step: int) -> None:
