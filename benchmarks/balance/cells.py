@@ -33,6 +33,7 @@ PREFERENCES = {
     "clean": ("20,000 clean pairs", ()),
     "noisy": ("500 pairs, 30% wrong", ("--feedback.pairs", "500", "--label-error", "0.3")),
 }
+UNFINISHED = "not all run yet"
 CELLS = tuple("-".join(parts) for parts in itertools.product(STARTS, DEMONSTRATIONS, PREFERENCES))
 
 
@@ -88,7 +89,9 @@ def mean_interval(values: Floats) -> Interval:
 
 
 def verdict(values: Floats) -> str:
-    """In one word, from the interval alone."""
+    """In one word, from the interval alone; `UNFINISHED` without values."""
+    if not len(values):
+        return UNFINISHED
     if len(values) < RANGE_BELOW_SEEDS:
         return f"open: under {RANGE_BELOW_SEEDS} seeds"
     interval = mean_interval(values)

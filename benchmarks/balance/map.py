@@ -20,6 +20,7 @@ from benchmarks.balance.cells import (
     PREFERENCES,
     SOURCES,
     STARTS,
+    UNFINISHED,
     contrast,
     mean_interval,
     verdict,
@@ -66,7 +67,7 @@ def markdown(cells: list[tuple[str, TaskResults]], rows: pd.DataFrame) -> str:
                 f"{shown} ({_number(line['demonstrations_return'])})",
                 pairs,
                 *(_number(line[f"{name}_return"]) for name in METHODS),
-                f"{_number(line['contrast'])} {_limits(line)}",
+                f"{_number(line['contrast'])} {_limits(line)}" if line["seeds"] else NOTHING,
                 str(line["seeds"]),
                 line["verdict"],
             )
@@ -107,8 +108,11 @@ def advice(rows: pd.DataFrame) -> str:
     ]
     if lost:
         said.append(f"It is below the best method of one source, which is the one to use: {'; '.join(lost)}.")
-    if still := len(rows) - len(decided):
+    unfinished = int((rows["verdict"] == UNFINISHED).sum())
+    if still := len(rows) - len(decided) - unfinished:
         said.append(f"{still} of {len(rows)} cells are open.")
+    if unfinished:
+        said.append(f"{unfinished} of {len(rows)} cells are {UNFINISHED}.")
     return " ".join(said)
 
 
@@ -145,7 +149,7 @@ def draw(rows: pd.DataFrame) -> Figure:
             for x, pairs in enumerate(PREFERENCES):
                 words, colour = "not run yet", "#777777"
                 if line := found.get((shown, pairs)):
-                    words = "not all run yet"
+                    words = UNFINISHED
                     if line["seeds"] > 0:
                         values[y, x], words, colour = line["contrast"], _cell_words(line), "black"
                 place = {"ha": "center", "va": "center", "color": colour}

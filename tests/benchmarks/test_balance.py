@@ -50,6 +50,7 @@ def drawn(tmp_path_factory: pytest.TempPathFactory) -> Path:
     write_cell(tmp_path / "runs", "clone-1-noisy", FINALS)
     few = {name: values[:3] for name, values in FINALS.items()}
     write_cell(tmp_path / "runs", "own-mixed-clean", few)
+    write_cell(tmp_path / "runs", "own-10-clean", {"aihf": FINALS["aihf"]})
     arguments = ["--runs", str(tmp_path / "runs"), "--results", str(tmp_path / "balance")]
     assert main(["add", *arguments]) == 0
     assert main(["draw", "--results", str(tmp_path / "balance")]) == 0
@@ -72,7 +73,8 @@ def test_the_contrast_is_with_the_best_source_of_each_seed(drawn: Path) -> None:
 def test_the_advice_follows_the_verdicts(drawn: Path) -> None:
     said = (drawn / "table.md").read_text()
     assert "AIHF is above both sources with 1 expert episode and 500 pairs, 30% wrong (HalfCheetah-v5" in said
-    assert "1 of 2 cells are open." in said
+    assert "1 of 3 cells are open. 1 of 3 cells are not all run yet." in said
+    assert "| 20,000 clean pairs | 12.0 | – | – | – | – | – | – | 0 | not all run yet |" in said
     before = [(drawn / name).read_bytes() for name in ("table.csv", "table.md", "balance.png")]
     assert main(["draw", "--results", str(drawn)]) == 0
     assert before == [(drawn / name).read_bytes() for name in ("table.csv", "table.md", "balance.png")]
