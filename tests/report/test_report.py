@@ -370,7 +370,7 @@ def test_panels_show_what_they_should(tmp_path: Path) -> None:
     held = [line for line in lines[METHODS["ipl"].colour] if line.get_linestyle() == ":"]
     assert [np.asarray(line.get_xdata()).tolist() for line in held] == [[10, 70]]
     assert hopper.get_xlim() == (0.0, 70.0)
-    said = " ".join(words(figure)).replace("\n", " ")
+    said = " ".join(" ".join(words(figure)).split())
     for part in (
         "IPL ended at 10 updates",
         "make bench ENV=all STUDY=mine",
