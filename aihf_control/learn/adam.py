@@ -35,8 +35,8 @@ class Adam(torch.optim.Adam):
         }
 
     def _accelerator_graph_capture_health_check(self) -> None:
-        """PyTorch's own asks a GPU's stream before every step, for parameters on the CPU too, and so takes
-        hold of a GPU that a job was told to leave alone."""
+        """PyTorch's own asks a GPU's stream before every step, for parameters on the CPU too, which
+        initialises CUDA in a job that was told to leave it alone."""
         (parameter,) = self.state
         if parameter.device.type != "cpu":
             super()._accelerator_graph_capture_health_check()

@@ -149,7 +149,7 @@ def draw(rows: pd.DataFrame) -> Figure:
             for x, pairs in enumerate(PREFERENCES):
                 words, colour = "not run yet", "#777777"
                 if line := found.get((shown, pairs)):
-                    words = UNFINISHED
+                    words = line["verdict"]
                     if line["seeds"] > 0:
                         values[y, x], words, colour = line["contrast"], _cell_words(line), "black"
                 place = {"ha": "center", "va": "center", "color": colour}
