@@ -34,15 +34,16 @@ class Preset:
 SMOKE = Settings(
     steps=1_500,
     round_steps=500,
+    evaluation_episodes=4,
     sac=SACConfig(batch_size=64, random_steps=500, learning_starts=100),
     cloning=CloningConfig(steps=300, batch_size=128),
     aihf=AIHFConfig(reward_steps=20, rollout_episodes=5),
     rlhf=RLHFConfig(reward_steps=100),
     from_clone=FromCloneConfig(warm_up_steps=500),
-    ipl=IPLConfig(pairs_per_update=2, transitions_per_update=64),
-    cpl=CPLConfig(pairs_per_update=4),
-    direct_aihf=DirectAIHFConfig(pairs_per_update=4, transitions_per_update=64),
-    selfplay_aihf=SelfPlayConfig(pairs_per_update=4, transitions_per_update=64),
+    ipl=IPLConfig(updates=300, pairs_per_update=2, transitions_per_update=64),
+    cpl=CPLConfig(updates=300, pairs_per_update=4),
+    direct_aihf=DirectAIHFConfig(updates=300, pairs_per_update=4, transitions_per_update=64),
+    selfplay_aihf=SelfPlayConfig(updates=300, pairs_per_update=4, transitions_per_update=64),
 )
 
 QUICK = Settings(
