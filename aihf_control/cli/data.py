@@ -108,7 +108,7 @@ class FeedbackBuild:
     env: str
     """Task, as hopper."""
     demonstrations: Annotated[str | None, variable("DEMONSTRATIONS")] = None
-    preferences: Annotated[tuple[str, ...], variable("PREFERENCES")] = ()
+    preferences: Annotated[str | None, variable("PREFERENCES")] = None
     preference_file: Annotated[Path | None, variable("PREFERENCE_FILE")] = None
     root: Path = field(default_factory=Folders.default_root)
     feedback: FeedbackConfig = field(default_factory=FeedbackConfig)

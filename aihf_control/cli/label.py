@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Annotated
 
 import tyro
 
@@ -37,7 +38,7 @@ class Label:
     """To ask about; people who label at once, each under a name, share them."""
     length: int = 50
     """Steps that a segment counts."""
-    preferences: tuple[str, ...] = ()
+    preferences: Annotated[str | None, tyro.conf.arg(metavar="mine/a-v0,mine/b-v0")] = None
     """Minari ids to cut the segments from, instead of the task's simple and medium tiers."""
     disagreement: Path | None = None
     """A method's folder of a study, as results/runs/bench/hopper/aihf: asks where the rewards that its seeds
@@ -83,7 +84,9 @@ class Label:
         return 0
 
     def _datasets(self, task: Task) -> Sequence[str]:
-        return self.preferences or [dataset_id(task, tier) for tier in ("simple", "medium")]
+        if self.preferences is None:
+            return [dataset_id(task, tier) for tier in ("simple", "medium")]
+        return values.parse_datasets("PREFERENCES", self.preferences)
 
     def _rewards(self) -> list[Path]:
         if self.disagreement is None:
@@ -97,7 +100,7 @@ class Label:
 
     def _draw(self, task: Task, rewards: Sequence[Path]) -> LabelledSegments:
         names, folders = self._datasets(task), Folders(self.root)
-        if not self.preferences:
+        if self.preferences is None:
             need_policies([task], folders)
         build_missing(task, names, folders, say)
         say(f"drawing {self.pairs} pairs of segments")

@@ -14,7 +14,7 @@ from typing import Annotated, Any, Self, get_type_hints
 import tyro
 
 from aihf_control.cli import values
-from aihf_control.cli.variables import LISTS, SWITCHES, VARIABLES
+from aihf_control.cli.variables import SWITCHES, VARIABLES
 from aihf_control.cluster.job_line import Starter
 from aihf_control.data.feedback import OF_THE_TEACHER, FeedbackConfig
 from aihf_control.data.types import Feedback
@@ -73,8 +73,7 @@ def variable(name: str) -> Any:
     hint = f"(default: {row.default})"
     if name in SWITCHES:
         return tyro.conf.arg(help=row.meaning, help_behavior_hint="")
-    metavar = row.metavar.replace(",", " ") if name in LISTS else row.metavar
-    return tyro.conf.arg(help=row.meaning, metavar=metavar, help_behavior_hint=hint)
+    return tyro.conf.arg(help=row.meaning, metavar=row.metavar, help_behavior_hint=hint)
 
 
 @dataclass(frozen=True)
@@ -88,10 +87,11 @@ class Axes:
 
 
 def feedback_source(
-    demonstrations: str | None, preferences: Sequence[str], file: Path | None, config: FeedbackConfig
+    demonstrations: str | None, preferences: str | None, file: Path | None, config: FeedbackConfig
 ) -> FeedbackSource:
     """From the options of a command; raises `InvalidChoice` for two sources of one thing."""
-    if preferences and file:
+    names = None if preferences is None else values.parse_datasets("PREFERENCES", preferences)
+    if names and file:
         raise InvalidChoice("--preferences and --preference-file are two sources of the same: give one")
     if file is not None:
         values.parse_file("PREFERENCE_FILE", str(file))
@@ -103,7 +103,7 @@ def feedback_source(
                     f"--feedback.{option} is of a simulated teacher, but --preference-file {file} holds the "
                     "labels of people: leave one of them out"
                 )
-    return FeedbackSource(demonstrations, tuple(preferences) or None, config, file)
+    return FeedbackSource(demonstrations, names, config, file)
 
 
 @dataclass(frozen=True)
@@ -120,7 +120,7 @@ class StudyCommand:
     environments: Annotated[str, variable("ENVIRONMENTS")] = "auto"
     study: Annotated[str | None, variable("STUDY")] = None
     demonstrations: Annotated[str | None, variable("DEMONSTRATIONS")] = None
-    preferences: Annotated[tuple[str, ...], variable("PREFERENCES")] = ()
+    preferences: Annotated[str | None, variable("PREFERENCES")] = None
     preference_file: Annotated[Path | None, variable("PREFERENCE_FILE")] = None
     force_new: Annotated[bool, variable("FORCE_NEW")] = False
     other_device: Annotated[bool, variable("OTHER_DEVICE")] = False
@@ -148,8 +148,6 @@ class StudyCommand:
         """Raise `InvalidChoice` for what no job could do, before anything is built or started."""
         for name, row in VARIABLES.items():
             value: Any = getattr(self, name.lower(), None)
-            if name in LISTS:
-                value = ",".join(value) or None
             if value is not None and name not in SWITCHES:
                 row.check(str(value))
         if self.environments != "auto":

@@ -176,9 +176,6 @@ VARIABLES = {
 SWITCHES = ("TENSORBOARD", "FORCE_NEW", "OTHER_DEVICE", "DRY_RUN")
 """Whose flags have no value: 1 sets them."""
 
-LISTS = ("PREFERENCES",)
-"""Whose flags take several words."""
-
 
 OLD_NAMES = {
     "--task": "--env",
@@ -239,8 +236,7 @@ def options(told: Mapping[str, str]) -> list[str]:
     """The flags of what a target is told."""
     flags: list[str] = []
     for name, value in told.items():
-        words = [part.strip() for part in value.split(",")] if name in LISTS else [value]
-        flags += [flag(name)] * (value == "1") if name in SWITCHES else [flag(name), *words]
+        flags += [flag(name)] * (value == "1") if name in SWITCHES else [flag(name), value]
     return flags
 
 

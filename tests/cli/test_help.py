@@ -33,7 +33,7 @@ def test_the_help_of_a_study_names_choices_and_leaves_its_settings_to_help_all(
         "--preset smoke|quick|reference|authors|paper",
         "--device auto|cpu|cuda",
         "--label-error 0.1",
-        "--preferences mine/a-v0 mine/b-v0",
+        "--preferences mine/a-v0,mine/b-v0",
         "--help-all",
     ):
         assert line in short

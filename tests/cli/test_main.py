@@ -29,12 +29,12 @@ def test_the_preset_sets_the_defaults_and_options_change_them() -> None:
 
 
 def test_feedback_options() -> None:
-    options = ["--demo-mix", "0.25", "--demo_noise=0.5", "--label-error=0.1", "--preferences", "a-v0", "b-v0"]
+    options = ["--demo-mix", "0.25", "--demo_noise=0.5", "--label-error=0.1", "--preferences", "a-v0,b-v0"]
     command = parse(["bench", *options])
     assert isinstance(command, Bench)
     asked = command.feedback
     assert (asked.demo_mix, asked.demo_noise, asked.teacher.mistake) == (0.25, 0.5, 0.1)
-    assert command.preferences == ("a-v0", "b-v0") and command.shared == tuple(options)
+    assert command.preferences == "a-v0,b-v0" and command.shared == tuple(options)
 
 
 def test_flags_have_the_names_of_makes_variables_and_old_ones_still_mean_them() -> None:
