@@ -13,8 +13,8 @@ from dataclasses import dataclass
 from functools import partial
 
 import numpy as np
+import scipy  # its parts load where they are used: scipy.stats is a fifth of what a job imports
 from numpy.typing import NDArray
-from scipy.stats import mannwhitneyu, trim_mean
 
 from aihf_control.arrays import Floats, Integers, require_finite, require_shape
 from aihf_control.errors import InvalidData
@@ -52,7 +52,7 @@ def interquartile_mean(scores: Floats, axis: int | tuple[int, ...] | None = None
         axis = tuple(range(scores.ndim))
     axes = axis if isinstance(axis, tuple) else (axis,)
     moved = np.moveaxis(scores, axes, range(len(axes)))
-    return np.asarray(trim_mean(moved.reshape(-1, *moved.shape[len(axes) :]), 0.25, axis=0))
+    return np.asarray(scipy.stats.trim_mean(moved.reshape(-1, *moved.shape[len(axes) :]), 0.25, axis=0))
 
 
 aggregate_interquartile_mean: Statistic = partial(interquartile_mean, axis=(1, 2))
@@ -199,7 +199,7 @@ def steps_to(height: float, steps: Integers, returns: Floats) -> Floats:
 
 def exact_p(x: Floats, y: Floats) -> float:
     """Of the two-sided Mann–Whitney test of `x` (R,) against `y` (Q,), from all their orders."""
-    return float(mannwhitneyu(x, y, alternative="two-sided", method="exact").pvalue)
+    return float(scipy.stats.mannwhitneyu(x, y, alternative="two-sided", method="exact").pvalue)
 
 
 def area_under_curve(steps: Floats | Integers, returns: Floats) -> Floats:

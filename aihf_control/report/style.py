@@ -14,10 +14,10 @@ from typing import Any
 
 import matplotlib as mpl
 import numpy as np
+import scipy
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
-from scipy.optimize import isotonic_regression
 
 from aihf_control.methods.table import METHODS, OTHER_COLOURS, axis_of, method_label
 from aihf_control.report.results import MethodResults
@@ -130,7 +130,7 @@ def spread(heights: Sequence[float], gap: float, top: float = 1.0) -> list[float
     """
     order = np.argsort(heights, kind="stable")
     ladder = gap * np.arange(len(heights))
-    rungs = isotonic_regression(np.asarray(heights, float)[order] - ladder).x
+    rungs = scipy.optimize.isotonic_regression(np.asarray(heights, float)[order] - ladder).x
     result = np.empty(len(heights))
     result[order] = np.clip(rungs, 0.0, max(0.0, top - gap * (len(heights) - 1))) + ladder
     return result.tolist()

@@ -93,7 +93,7 @@ def test_damaged_metadata(
         metadata[name] = value
     text = json.dumps(metadata)
     config = FeedbackConfig(demonstration_transitions=20, pairs=5, held_out_pairs=2, segment_length=5)
-    command = FeedbackBuild("hopper", DATASET, (DATASET,), root=root, feedback=config)
+    command = FeedbackBuild("hopper", DATASET, DATASET, root=root, feedback=config)
     try:
         path.write_text(text if cut is None else text[: int(cut * len(text))])
         require_refused_or_harmless(command, root, root / "data")
