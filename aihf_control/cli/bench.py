@@ -25,7 +25,7 @@ from aihf_control.hardware import ONE_THREAD, usable_cores
 from aihf_control.methods.table import total_steps
 from aihf_control.report.results import NoResults
 from aihf_control.report.write import write_report
-from aihf_control.runs.folder import RunPaths, remove_finished_checkpoints
+from aihf_control.runs.folder import RunPaths, clean_up_ended
 from aihf_control.runs.locks import refuse_held
 from aihf_control.study.machine import choose_device, visible_gpus
 from aihf_control.study.prepare import Folders
@@ -92,7 +92,7 @@ class Bench(StudyCommand):
         """Run the jobs on this machine and report; 1 if one was given up."""
         folders = Folders(self.root)
         for paths in _method_folders(axes, folders):
-            remove_finished_checkpoints(paths)
+            clean_up_ended(paths)
         if not groups:
             say(f"{axes.study}: all of these runs have ended already")
             return self.report(axes)

@@ -11,6 +11,7 @@ import io
 import json
 import re
 from collections.abc import Collection, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from numbers import Integral
 from pathlib import Path
@@ -27,6 +28,7 @@ from aihf_control.runs.files import (
     write_atomically,
     write_json,
 )
+from aihf_control.runs.locks import LOCK_NAME, Locked, SeedLock
 
 State = Literal["running", "finished", "failed"]
 
@@ -167,11 +169,16 @@ def find_batches(paths: RunPaths) -> list[tuple[int, ...]]:
     return [batch for batch, ended in _recorded_batches(paths) if not ended]
 
 
-def remove_finished_checkpoints(paths: RunPaths) -> None:
-    """Remove what a process left that was killed between a batch's last status and its cleaning up."""
+def clean_up_ended(paths: RunPaths) -> None:
+    """Remove what a process left that was killed between a batch's last status and its end: checkpoint and
+    locks. A lock whose owner lives stays."""
     for batch, ended in _recorded_batches(paths):
         if ended:
             remove_folder(paths.checkpoint(batch))
+            left = [paths.seed(seed) for seed in batch if (paths.seed(seed) / LOCK_NAME).exists()]
+            if left:
+                with suppress(Locked), SeedLock(left):
+                    pass  # taken over from the dead, and given back
     remove_leftovers(paths.folder)
 
 

@@ -25,11 +25,11 @@ from aihf_control.methods.table import METHODS, axis_of, require_start, total_st
 from aihf_control.runs.folder import (
     MAY_DIFFER,
     RunPaths,
+    clean_up_ended,
     differences,
     find_batches,
     read_config,
     read_status,
-    remove_finished_checkpoints,
     write_config,
 )
 from aihf_control.runs.locks import SeedLock
@@ -87,7 +87,7 @@ def run_study(
     tables = functools.cache(functools.partial(_tables, study, feedback))
     for method, config in planned.items():
         paths = _paths(study, method, folders)
-        remove_finished_checkpoints(paths)
+        clean_up_ended(paths)
         for seeds in _batches(paths, study.seeds, say):
             context = Context(study.task, seeds, study.settings, tables(seeds), study.device)
             facts = [_facts(feedback, seed) for seed in seeds]

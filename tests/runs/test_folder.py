@@ -9,6 +9,7 @@ from typing import Any, Literal
 
 import numpy as np
 import pytest
+from fakes import dead
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -16,15 +17,17 @@ from aihf_control.errors import InvalidData
 from aihf_control.runs.folder import (
     RunPaths,
     Status,
+    clean_up_ended,
     differences,
     find_batches,
     read_config,
     read_status,
-    remove_finished_checkpoints,
     write_config,
     write_progress,
     write_status,
 )
+from aihf_control.runs.locks import Job, Owner
+from aihf_control.runs.processes import Process
 
 
 @pytest.fixture
@@ -132,13 +135,24 @@ def test_only_checkpoints_of_finished_batches_are_removed(paths: RunPaths) -> No
     for batch in ((0, 1), (2,)):
         paths.checkpoint(batch).mkdir()
         (paths.checkpoint(batch) / "round_00001.json").touch()
-    remove_finished_checkpoints(paths)
+    clean_up_ended(paths)
     assert sorted(path.name for path in paths.folder.iterdir()) == [
         "checkpoint_2",
         "seed_0",
         "seed_1",
         "seed_2",
     ]
+
+
+def test_of_an_ended_batch_the_locks_of_the_dead_go_and_those_of_the_living_stay(paths: RunPaths) -> None:
+    begin(paths, [0, 1], "finished")
+    begin(paths, [2], "finished")
+    begin(paths, [3], "running")
+    owners = {0: dead(), 1: dead(), 2: Process.current(), 3: dead()}
+    for seed, owner in owners.items():
+        (paths.seed(seed) / "lock.json").write_bytes(Owner(owner, Job("", 0), "now", "token").encode())
+    clean_up_ended(paths)
+    assert [path.parent.name for path in sorted(paths.folder.rglob("lock.json"))] == ["seed_2", "seed_3"]
 
 
 def test_differences_by_hand(tmp_path: Path) -> None:
