@@ -12,7 +12,7 @@ from typing import Annotated
 import tyro
 
 from aihf_control.cli import values
-from aihf_control.cli.study_command import find_task, need_policies, say
+from aihf_control.cli.study_command import find_task, need_policies, say, variable
 from aihf_control.data import datasets
 from aihf_control.data.dataset_ids import dataset_id
 from aihf_control.data.human_labels import LabelledSegments, read_labelled
@@ -38,8 +38,7 @@ class Label:
     """To ask about; people who label at once, each under a name, share them."""
     length: int = 50
     """Steps that a segment counts."""
-    preferences: Annotated[str | None, tyro.conf.arg(metavar="mine/a-v0,mine/b-v0")] = None
-    """Minari ids to cut the segments from, instead of the task's simple and medium tiers."""
+    preferences: Annotated[str | None, variable("PREFERENCES")] = None
     disagreement: Path | None = None
     """A method's folder of a study, as results/runs/bench/hopper/aihf: asks where the rewards that its seeds
     learned disagree, instead of at random."""
